@@ -1,0 +1,1 @@
+"""Wire formats as pure functions over dict and bytes: no Django, no HTTP, no I/O."""

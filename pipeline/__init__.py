@@ -1,0 +1,1 @@
+"""What happens around a call, without Django or HTTP: one stage a file, their order in build.py."""

@@ -1,0 +1,126 @@
+"""A call and its reply: what every stage of the pipeline is handed, and what it hands back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dialects.types import Dialect, Facts, JsonObject, Usage
+from routing.snapshot import ApiKey, Snapshot, Target
+
+# How a call ended: `ok`, a client that left, or an error (in the reply or within its stream).
+Outcome = Literal["ok", "client_gone", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point on the monotonic clock by which the call must be over."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left, never below 0."""
+        return max(0.0, self.at - time.monotonic())
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one target. Times in seconds on the monotonic clock."""
+
+    provider: str
+    upstream_model: str
+    started: float
+    outcome: str = "pending"
+    status: int | None = None
+    upstream_request_id: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything that is known of a call when it closes: the only source of metrics, log line and ledger.
+
+    Times are on the monotonic clock; 0.0 means: did not happen. No prompt, completion or secret is in it.
+    `upstream_seconds` is the time spent waiting for a provider; the rest is the gateway's own.
+    """
+
+    request_id: str
+    surface: str
+    started: float
+    model: str = ""
+    stream: bool = False
+    key_prefix: str = ""
+    team: str = ""
+    route: str = ""
+    provider: str = ""
+    upstream_model: str = ""
+    revision: int = 0
+    status: int = 0
+    code: str = ""
+    outcome: Outcome = "ok"
+    first_byte: float = 0.0
+    first_content: float = 0.0
+    ended: float = 0.0
+    upstream_seconds: float = 0.0
+    usage: Usage | None = None
+    dropped: list[str] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way. `raw` is the body as it arrived, `body` the same parsed once: neither is
+    ever changed. `headers`: the client's, lower case, without credentials. `target` is set by failover."""
+
+    dialect: Dialect
+    raw: bytes
+    body: JsonObject
+    facts: Facts
+    caller: ApiKey
+    snapshot: Snapshot
+    deadline: Deadline
+    record: Record
+    headers: Mapping[str, str]
+    target: Target | None = None
+    _closers: list[Callable[[], None]] = field(default_factory=list)
+    _closed: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.record.request_id
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Run `callback` once when the body has ended, failed, or the client has left. It must not raise
+        and must not wait: what a stage holds is given back at once."""
+        self._closers.append(callback)
+
+    def close(self) -> None:
+        """End the call: the last registered callback runs first. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.record.ended = time.monotonic()
+        while self._closers:
+            self._closers.pop()()
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes back: status, headers (lower case), and a whole body or its pieces.
+
+    A body of pieces is total: it never raises but CancelledError; a failure is told in-band as its last
+    piece. Whoever writes it calls `aclose` on it, whatever happens.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes | AsyncIterator[bytes]
+
+
+Handler = Callable[[Call], Awaitable[Reply]]

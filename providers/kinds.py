@@ -1,0 +1,105 @@
+"""Provider kinds as rows of data: the dialects that each speaks, where, and how it is authenticated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Auth = Literal["bearer", "x-api-key", "none"]
+TransportName = Literal["http", "sandbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One provider kind.
+
+    `paths`: dialect name to the path appended to the provider's base URL; its order is the order of
+    preference when the client's own dialect is not among them. `headers`: sent with every request.
+    `forward`: client headers that may travel when client and upstream speak the same dialect.
+    `only`: dialect name to a pattern of the models that speak it, where not all do.
+    `stream_usage`: a chat stream reports usage only when asked, so the gateway asks.
+    """
+
+    name: str
+    label: str
+    base_url: str
+    paths: Mapping[str, str]
+    auth: Auth
+    transport: TransportName = "http"
+    needs_credential: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    forward: frozenset[str] = frozenset()
+    only: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    stream_usage: bool = True
+    # A path that answers cheaply and without cost, for "test this provider".
+    probe: str = "/models"
+
+    def dialects(self, model: str) -> tuple[str, ...]:
+        """The dialects in which this kind can be asked for `model`, best first."""
+        return tuple(d for d in self.paths if d not in self.only or self.only[d].search(model))
+
+
+_OPENAI_PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+}
+
+# On OpenAI itself only the instruct and base models answer /completions; the chat models refuse it.
+_OPENAI_COMPLETION_MODELS = re.compile(r"instruct|^davinci|^babbage|^ft:(davinci|babbage)")
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="openai",
+            label="OpenAI",
+            base_url="https://api.openai.com/v1",
+            paths=_OPENAI_PATHS,
+            auth="bearer",
+            forward=frozenset({"openai-beta", "idempotency-key"}),
+            only={"completions": _OPENAI_COMPLETION_MODELS},
+        ),
+        Kind(
+            name="anthropic",
+            label="Anthropic",
+            base_url="https://api.anthropic.com",
+            paths={"messages": "/v1/messages"},
+            auth="x-api-key",
+            # The version that still takes sampling parameters; a client that speaks the dialect itself
+            # sends its own, which wins.
+            headers={"anthropic-version": "2023-06-01"},
+            forward=frozenset({"anthropic-version", "anthropic-beta", "idempotency-key"}),
+            probe="/v1/models",
+        ),
+        Kind(
+            name="ollama",
+            label="Ollama",
+            base_url="http://localhost:11434",
+            paths={"ollama_chat": "/api/chat", "ollama_embed": "/api/embed"},
+            auth="bearer",
+            needs_credential=False,
+            probe="/api/tags",
+        ),
+        Kind(
+            name="openai_compatible",
+            label="OpenAI-compatible (vLLM, Groq, LM Studio, ...)",
+            base_url="",
+            paths=_OPENAI_PATHS,
+            auth="bearer",
+            needs_credential=False,
+            forward=frozenset({"openai-beta", "idempotency-key"}),
+        ),
+        Kind(
+            name="sandbox",
+            label="Sandbox (built in, answers by itself, for first steps)",
+            base_url="sandbox://local",
+            paths={"chat": "/chat/completions", "embeddings": "/embeddings"},
+            auth="none",
+            transport="sandbox",
+            needs_credential=False,
+        ),
+    )
+}

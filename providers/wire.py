@@ -1,0 +1,92 @@
+"""What the pipeline and a transport say to each other: request, response, and how sending can fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Reason = Literal[
+    "refused",  # nothing listens there
+    "dns",  # the name does not resolve
+    "tls",  # the certificate or handshake is bad
+    "forbidden",  # the address is private or a metadata service, and the provider may not use such
+    "connect_timeout",
+    "first_byte_timeout",
+    "idle_timeout",
+    "reset",  # the connection broke before or within the answer
+    "truncated",  # the body ended before its declared or framed end
+    "too_large",  # headers or body over the cap
+    "invalid",  # not HTTP, or headers that cannot be parsed
+]
+
+
+class UpstreamError(Exception):
+    """Sending failed below HTTP. `sent`: the whole request may have reached the provider (it may bill).
+
+    Its text is for logs: a library's words, without credentials.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. Connecting is quick or hopeless (5, TLS included); a model may think for minutes before a
+    whole answer (600) but begins a stream soon (60); a silent stream is dead after 60; nothing runs over
+    `total` (900)."""
+
+    connect: float = 5.0
+    first_byte: float = 600.0
+    first_byte_stream: float = 60.0
+    idle: float = 60.0
+    total: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP request to a provider. Header names are lower case; `first_byte` and the rest in seconds."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    connect: float
+    first_byte: float
+    idle: float
+    allow_private: bool = False
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose status line and headers are here; the body is read once, by `chunks` or `read`."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names; a repeated header keeps its first value."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, decoded, never an empty piece. Raises UpstreamError."""
+        ...
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, at most `limit` bytes (more: UpstreamError "too_large")."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back if the body was read to its end, close it otherwise. Idempotent."""
+        ...
+
+
+class Transport(Protocol):
+    """Sends a request; returns when status and headers of the answer are here. Raises UpstreamError."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse: ...
+
+    async def aclose(self) -> None: ...
