@@ -1,0 +1,1 @@
+"""Tests that need the whole gateway, and what they share."""

@@ -1,0 +1,1 @@
+"""The parts of the fake upstream: the wire, the script steps, each provider's rules and answers."""

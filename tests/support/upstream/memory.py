@@ -1,0 +1,24 @@
+"""What the fake remembers between requests, and what a test may tell it about its world."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+
+class Memory:
+    """Forgotten by `reset()`.
+
+    `refused_keys`: beginnings of keys that every provider refuses; a gateway's own keys are among them, since they
+    must never reach a provider. `extra_models`: names that the OpenAI and Ollama fakes accept beyond the real ones.
+    """
+
+    def __init__(self) -> None:
+        self.refused_keys: list[str] = ["gw-", "bad"]
+        self.extra_models: set[str] = set()
+        self._seen: set[Hashable] = set()
+
+    def remember(self, key: Hashable) -> bool:
+        """True when this key was remembered before: a warm prompt cache."""
+        known = key in self._seen
+        self._seen.add(key)
+        return known

@@ -1,0 +1,41 @@
+"""Which provider a path belongs to, and the default answer of the fake to a request."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.upstream import anthropic_answers, ollama_answers, openai_answers
+from tests.support.upstream.memory import Memory
+from tests.support.upstream.refused import RefusedError
+from tests.support.upstream.script import Reply, encoded
+from tests.support.upstream.wire import Received
+
+# Any prefix may stand before these, so that one server plays several upstreams of a kind.
+_PATHS = (
+    (re.compile(r".*/v1/(chat/completions|completions|embeddings)"), "POST", "openai"),
+    (re.compile(r".*/v1/(messages)"), "POST", "anthropic"),
+    (re.compile(r".*/v1/(models(?:/.+)?)"), "GET", "models"),
+    (re.compile(r".*/api/(chat|generate|embed|show)"), "POST", "ollama"),
+    (re.compile(r".*/api/(tags|version)"), "GET", "ollama"),
+)
+_MODULES = {"openai": openai_answers, "anthropic": anthropic_answers, "ollama": ollama_answers}
+
+
+def default_reply(request: Received, memory: Memory) -> Reply:
+    """The provider's answer, or its refusal, which is also written on the request."""
+    for pattern, method, provider in _PATHS:
+        if found := pattern.fullmatch(request.path):
+            if provider == "models":
+                provider = "anthropic" if request.header("anthropic-version") else "openai"
+            module = _MODULES[provider]
+            try:
+                if request.method != method:
+                    raise RefusedError(f"Method {request.method} is not allowed here", status=405)
+                return module.answer(request, found[1], memory)
+            except RefusedError as error:
+                request.refusal = error.message
+                return module.refusal(error)
+    request.refusal = f"no provider has the path {request.path}"
+    return Reply(
+        404, [("content-type", "application/json")], encoded({"error": {"message": request.refusal}})
+    )
