@@ -1,4 +1,4 @@
-"""Framing of streams on bytes: SSE and NDJSON read however they were cut, SSE written so that any reader copes.
+"""Framing of streams on bytes: SSE and NDJSON read however they were cut, SSE written for every reader.
 
 Only CR, LF and CRLF end a line. Text decoders and `splitlines` also split on U+2028, U+2029 and U+0085,
 which are legal inside JSON strings; nothing here decodes before it has framed.
