@@ -1,21 +1,23 @@
 """A scripted fake of OpenAI, Anthropic and Ollama on one loopback port, told apart by path.
 
-It refuses what the real provider would refuse (status, envelope and wording are the provider's), records all that it
-is sent, answers deterministically, and can be told byte by byte what to write instead.
+It refuses what the real provider would refuse (status, envelope and wording are the provider's), records
+all that it is sent, answers deterministically, and can be told byte by byte what to write instead.
 
     fake = FakeUpstream()
     fake.start()                                  # a thread and an event loop of its own
     fake.openai_url, fake.anthropic_url, fake.url # base URLs as the SDKs want them; Ollama's is the plain one
 
-What it answers is decided by the last user message: see `tests.support.upstream.mind` (echo, ``call:NAME {json}``,
-``say:``, ``count:N``, …). Keys that begin with ``gw-`` or ``bad`` are refused: a gateway's own key must not arrive here.
+What it answers is decided by the last user message: see `tests.support.upstream.mind` (echo, ``call:NAME
+{json}``, ``say:``, ``count:N``, …). Keys that begin with ``gw-`` or ``bad`` are refused: a gateway's own
+key must not arrive here.
 
-Records: `fake.requests` (a list of `Received`), `fake.last`, `fake.wait_for(count)`, `fake.wait_closed(request)`;
-`fake.reset()` forgets everything and drops answers that are still under way.
+Records: `fake.requests` (a list of `Received`), `fake.last`, `fake.wait_for(count)`,
+`fake.wait_closed(request)`; `fake.reset()` forgets everything and drops answers that are still under way.
 
-Scripts: `fake.script(match, steps)`. `match` is a part of a path ("/v1/messages"), a `Match`, or "" for all. The first
-script added that fits and is not used up answers; without one, the default does. `times` limits how often it serves,
-so one-off faults are `times=1`. A request that breaks a rule is refused even then, unless `check=False`.
+Scripts: `fake.script(match, steps)`. `match` is a part of a path ("/v1/messages"), a `Match`, or "" for
+all. The first script added that fits and is not used up answers; without one, the default does. `times`
+limits how often it serves, so one-off faults are `times=1`. A request that breaks a rule is refused even
+then, unless `check=False`.
 
     fake.script("/v1/chat/completions", [Json(503, {"error": {"message": "busy"}})], times=1)
     fake.script(Match(model="gpt-4o"), [Wait(0.5), Answer()])            # slow first byte
@@ -25,8 +27,9 @@ so one-off faults are `times=1`. A request that breaks a rule is refused even th
     fake.script(Match(turn=2), [Reset()])                                # a stale keep-alive connection
     fake.script("", [Sse([{"choices": []}, "[DONE]"]), Send(b"data: more\\n\\n")])
 
-Steps run in order; after the last one the body is ended as its framing asks, and the connection is kept if the client
-wants that. `steps` may also be a function of the request. All steps are in `tests.support.upstream.script`.
+Steps run in order; after the last one the body is ended as its framing asks, and the connection is kept if
+the client wants that. `steps` may also be a function of the request. All steps are in
+`tests.support.upstream.script`.
 
 Run alone, for a gateway started by hand: ``python -m tests.support.fake_upstream --port N``.
 """
@@ -55,8 +58,8 @@ _PATIENCE = 5.0  # seconds that the waits of tests last at most, far over what a
 class Match:
     """Which requests a script answers; all given conditions must hold.
 
-    `path`: part of the path; `model`: the body's model; `nth`: only the nth request (from 1) of those that fit the
-    rest; `turn`: only the nth request on its connection; `where`: any other condition.
+    `path`: part of the path; `model`: the body's model; `nth`: only the nth request (from 1) of those that
+    fit the rest; `turn`: only the nth request on its connection; `where`: any other condition.
     """
 
     path: str = ""
@@ -97,7 +100,8 @@ class Script:
 
 
 class FakeUpstream:
-    """The server and what it knows. Its methods may be called from any thread; `requests` grows while it runs."""
+    """The server and what it knows. Its methods may be called from any thread; `requests` grows while it
+    runs."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.memory = Memory()
@@ -127,7 +131,8 @@ class FakeUpstream:
         return self.url
 
     def named(self, name: str) -> str:
-        """A base URL under a prefix of its own, to play several upstreams: match it with `Match(path="/NAME/")`."""
+        """A base URL under a prefix of its own, to play several upstreams: match it with
+        `Match(path="/NAME/")`."""
         return f"{self.url}/{name}"
 
     # -- life
@@ -217,7 +222,8 @@ class FakeUpstream:
         return self.requests
 
     def wait_closed(self, request: Received, timeout: float = _PATIENCE) -> bool:
-        """Wait until the client has closed the request's connection; False: it did not within `timeout` seconds."""
+        """Wait until the client has closed the request's connection; False: it did not within `timeout`
+        seconds."""
         return _until(lambda: request.closed_at is not None, timeout)
 
     def wait_finished(self, request: Received, timeout: float = _PATIENCE) -> bool:

@@ -1,4 +1,5 @@
-"""The tests' fixture of the fake upstream, loaded by conftest's `pytest_plugins`; services' own fixtures are beside."""
+"""The tests' fixture of the fake upstream, loaded by conftest's `pytest_plugins`; services' own fixtures
+are beside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What Anthropic refuses of the messages: roles and their order, blocks, pictures, tool uses and results, thinking."""
+"""What Anthropic refuses of the messages: roles and their order, blocks, pictures, tool uses and results,
+thinking."""
 
 from __future__ import annotations
 
@@ -72,14 +73,19 @@ def _check_message(message: Any, index: int, *, last: bool) -> None:
         raise RefusedError(f'messages: Unexpected role "{role}". Allowed roles are "user" or "assistant"')
     if not isinstance(content, str | list):
         raise RefusedError(f"{where}.content: Input should be a valid string or list")
-    if not content and not (last and role == "assistant"):
+    _check_empty(content, where, may_be_empty=last and role == "assistant")
+    for at, block in enumerate(content if isinstance(content, list) else ()):
+        _check_block(block, role, f"{where}.content.{at}")
+
+
+def _check_empty(content: Any, where: str, *, may_be_empty: bool) -> None:
+    if not content and not may_be_empty:
         raise RefusedError(
-            f"{where}: all messages must have non-empty content except for the optional final assistant message"
+            f"{where}: all messages must have non-empty content except for the optional final assistant "
+            "message"
         )
     if isinstance(content, str) and content and not content.strip():
         raise RefusedError("messages: text content blocks must contain non-whitespace text")
-    for at, block in enumerate(content if isinstance(content, list) else ()):
-        _check_block(block, role, f"{where}.content.{at}")
 
 
 def _check_block(block: Any, role: str, where: str) -> None:
@@ -138,7 +144,8 @@ def _source(block: dict[str, Any], kinds: tuple[str, ...], where: str) -> dict[s
     if not isinstance(source, dict) or kind not in kinds:
         tags = ", ".join(f"'{tag}'" for tag in kinds)
         raise RefusedError(
-            f"{where}.source: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
+            f"{where}.source: Input tag '{kind}' found using 'type' does not match any of the expected tags: "
+            f"{tags}"
         )
     return source
 
@@ -152,7 +159,8 @@ def _check_image(block: dict[str, Any], where: str) -> None:
     declared = source.get("media_type")
     if declared not in _MEDIA:
         raise RefusedError(
-            f"{where}.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"
+            f"{where}.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or "
+            "'image/webp'"
         )
     data = unbase64(source.get("data"))
     if data is None:
@@ -162,7 +170,8 @@ def _check_image(block: dict[str, Any], where: str) -> None:
         raise RefusedError(f"{where}.source.base64.data: Could not process image")
     if real != declared:
         raise RefusedError(
-            f"{where}.source.base64: The image was specified using the {declared} media type, but the image appears to "
+            f"{where}.source.base64: The image was specified using the {declared} media type, but the image "
+            "appears to "
             f"be a {real} image"
         )
 
@@ -244,7 +253,8 @@ def _check_last(message: dict[str, Any], model: ClaudeModel) -> None:
         return
     if model.generation != "L":
         raise RefusedError(
-            "This model does not support assistant message prefill. The conversation must end with a user message."
+            "This model does not support assistant message prefill. The conversation must end with a user "
+            "message."
         )
     last = (blocks_of(message) or [{"type": "none"}])[-1]
     if last["type"] == "text" and last["text"] != last["text"].rstrip():
@@ -252,7 +262,8 @@ def _check_last(message: dict[str, Any], model: ClaudeModel) -> None:
 
 
 def _turns(messages: list[dict[str, Any]]) -> list[tuple[int, str, list[dict[str, Any]]]]:
-    """Consecutive messages of one role as one turn, as the API joins them: (index of its first, role, blocks)."""
+    """Consecutive messages of one role as one turn, as the API joins them: (index of its first, role,
+    blocks)."""
     turns: list[tuple[int, str, list[dict[str, Any]]]] = []
     for index, message in enumerate(messages):
         if turns and turns[-1][1] == message["role"]:
@@ -271,14 +282,16 @@ def _check_pairs(messages: list[dict[str, Any]]) -> None:
         left = [use for use in waiting if use not in results]
         if left:
             raise RefusedError(
-                f"messages.{before}: `tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(left)}. "
+                f"messages.{before}: `tool_use` ids were found without `tool_result` blocks immediately "
+                f"after: {', '.join(left)}. "
                 "Each `tool_use` block must have a corresponding `tool_result` block in the next message."
             )
         for at, block in enumerate(blocks):
             if block["type"] == "tool_result" and block["tool_use_id"] not in waiting:
                 raise RefusedError(
                     f"messages.{index}.content.{at}: unexpected `tool_use_id` found in `tool_result` blocks: "
-                    f"{block['tool_use_id']}. Each `tool_result` block must have a corresponding `tool_use` block in the "
+                    f"{block['tool_use_id']}. Each `tool_result` block must have a corresponding `tool_use` "
+                    "block in the "
                     "previous message."
                 )
         if len(set(results)) < len(results):
@@ -289,7 +302,8 @@ def _check_pairs(messages: list[dict[str, Any]]) -> None:
             raise RefusedError("messages: `tool_use` ids must be unique")
     if waiting:
         raise RefusedError(
-            f"messages.{before}: `tool_use` ids were found without `tool_result` blocks immediately after: {', '.join(waiting)}. "
+            f"messages.{before}: `tool_use` ids were found without `tool_result` blocks immediately after: "
+            f"{', '.join(waiting)}. "
             "Each `tool_use` block must have a corresponding `tool_result` block in the next message."
         )
 
@@ -304,7 +318,8 @@ def _leading_results(blocks: list[dict[str, Any]]) -> list[str]:
 
 
 def check_thinking_history(messages: list[dict[str, Any]]) -> None:
-    """With legacy thinking on, the assistant turn of a running tool loop, or a prefill, begins with thinking."""
+    """With legacy thinking on, the assistant turn of a running tool loop, or a prefill, begins with
+    thinking."""
     last = messages[-1]
     in_loop = last["role"] == "user" and any(block["type"] == "tool_result" for block in blocks_of(last))
     if last["role"] != "assistant" and not in_loop:
@@ -312,8 +327,11 @@ def check_thinking_history(messages: list[dict[str, Any]]) -> None:
     index, _, blocks = next(turn for turn in reversed(_turns(messages)) if turn[1] == "assistant")
     if blocks and blocks[0]["type"] not in ("thinking", "redacted_thinking"):
         raise RefusedError(
-            f"messages.{index}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{blocks[0]['type']}`. "
-            "When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the "
-            "lastmost set of `tool_use` and `tool_result` blocks). We recommend you include thinking blocks from previous "
+            f"messages.{index}.content.0.type: Expected `thinking` or `redacted_thinking`, but found "
+            f"`{blocks[0]['type']}`. "
+            "When `thinking` is enabled, a final `assistant` message must start with a thinking block "
+            "(preceeding the "
+            "lastmost set of `tool_use` and `tool_result` blocks). We recommend you include thinking blocks "
+            "from previous "
             "turns. To avoid this requirement, disable `thinking`."
         )

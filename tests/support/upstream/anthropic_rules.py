@@ -1,4 +1,5 @@
-"""What Anthropic refuses, in its own words: keys, versions, fields, limits, thinking, tools; messages are checked beside."""
+"""What Anthropic refuses, in its own words: keys, versions, fields, limits, thinking, tools; messages are
+checked beside."""
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ from tests.support.upstream.schemas import claude_format_fault
 from tests.support.upstream.wire import Received
 
 VERSIONS = ("2023-01-01", "2023-06-01", "2026-10-21")
-_FIELDS = frozenset(get_type_hints(message_create_params.MessageCreateParamsBase)) | {"stream"}
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+)  # gone from the SDK's types with the API version that refuses them
+_FIELDS = frozenset(get_type_hints(message_create_params.MessageCreateParamsBase)) | {"stream", *_SAMPLING}
 _BETA_FIELDS = frozenset(get_type_hints(beta_create_params.MessageCreateParamsBase)) - _FIELDS - {"betas"}
 _SERVER_TOOLS = tuple(
     str(get_args(get_type_hints(tool)["type"])[0])
@@ -29,7 +35,6 @@ _SERVER_TOOLS = tuple(
 )
 _TOOL_FIELDS = frozenset(get_type_hints(ToolParam))
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
-_SAMPLING = ("temperature", "top_p", "top_k")
 _THINKING = {
     "enabled": ("type", "budget_tokens", "display"),
     "disabled": ("type",),
@@ -74,7 +79,8 @@ def check_messages(request: Received, body: dict[str, Any]) -> None:
     _check_scalars(body)
     if body["max_tokens"] > model.max_output:
         raise RefusedError(
-            f"max_tokens: {body['max_tokens']} > {model.max_output}, which is the maximum allowed number of output "
+            f"max_tokens: {body['max_tokens']} > {model.max_output}, which is the maximum allowed number of "
+            "output "
             f"tokens for {body['model']}"
         )
     check_system(body.get("system"))
@@ -213,6 +219,11 @@ def _check_legacy_thinking(body: dict[str, Any], thinking: dict[str, Any], model
         raise RefusedError("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
     if budget >= body["max_tokens"]:
         raise RefusedError("`max_tokens` must be greater than `thinking.budget_tokens`.")
+    _check_sampling_while_thinking(body)
+    check_thinking_history(body["messages"])
+
+
+def _check_sampling_while_thinking(body: dict[str, Any]) -> None:
     if body.get("temperature") not in (None, 1):
         raise RefusedError("`temperature` may only be set to 1 when thinking is enabled.")
     if body.get("top_p") is not None and body["top_p"] < 0.95:
@@ -221,7 +232,6 @@ def _check_legacy_thinking(body: dict[str, Any], thinking: dict[str, Any], model
         raise RefusedError("`top_k` must be unset when thinking is enabled.")
     if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
         raise RefusedError("Thinking may not be enabled when tool_choice forces tool use.")
-    check_thinking_history(body["messages"])
 
 
 def _check_tools(body: dict[str, Any]) -> None:
@@ -239,7 +249,8 @@ def _check_tools(body: dict[str, Any]) -> None:
         elif kind not in _SERVER_TOOLS:
             tags = ", ".join(f"'{tag}'" for tag in ("custom", *_SERVER_TOOLS))
             raise RefusedError(
-                f"tools.{index}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
+                f"tools.{index}: Input tag '{kind}' found using 'type' does not match any of the expected "
+                f"tags: {tags}"
             )
     names = [tool.get("name") for tool in tools]
     if len(set(names)) < len(names):
@@ -277,7 +288,8 @@ def _check_tool_choice(body: dict[str, Any], model: ClaudeModel) -> None:
     if kind not in _CHOICES:
         tags = ", ".join(f"'{tag}'" for tag in _CHOICES)
         raise RefusedError(
-            f"tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
+            f"tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags: "
+            f"{tags}"
         )
     _check_only(choice, _CHOICES[kind], f"tool_choice.{kind}")
     if not body.get("tools"):

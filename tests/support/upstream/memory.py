@@ -8,8 +8,9 @@ from collections.abc import Hashable
 class Memory:
     """Forgotten by `reset()`.
 
-    `refused_keys`: beginnings of keys that every provider refuses; a gateway's own keys are among them, since they
-    must never reach a provider. `extra_models`: names that the OpenAI and Ollama fakes accept beyond the real ones.
+    `refused_keys`: beginnings of keys that every provider refuses; a gateway's own keys are among them,
+    since they must never reach a provider. `extra_models`: names that the OpenAI and Ollama fakes accept
+    beyond the real ones.
     """
 
     def __init__(self) -> None:

@@ -9,9 +9,9 @@ Lines of the last user message that it obeys (all others it echoes):
 - ``refuse:TEXT``       decline, explaining TEXT
 - ``count:N``           answer the words "word1 word2 … wordN"
 
-After tool results it quotes them. A forced tool is called with arguments made from its schema; asked for JSON by a
-schema, it answers an instance of the schema. One token is four characters, begun ones count; a system prompt, every
-message and every tool's definition count.
+After tool results it quotes them. A forced tool is called with arguments made from its schema; asked for
+JSON by a schema, it answers an instance of the schema. One token is four characters, begun ones count; a
+system prompt, every message and every tool's definition count.
 """
 
 from __future__ import annotations

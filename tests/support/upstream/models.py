@@ -14,8 +14,8 @@ EFFORTS_54 = ("none", *EFFORTS_O, "xhigh")
 
 @dataclass(frozen=True, slots=True)
 class OpenAIModel:
-    """`efforts` is empty for a model that does not reason; `tools_need`: "always" or "set" when function tools clash
-    with reasoning (see the rules), "" when they do not. Limits in tokens."""
+    """`efforts` is empty for a model that does not reason; `tools_need`: "always" or "set" when function
+    tools clash with reasoning (see the rules), "" when they do not. Limits in tokens."""
 
     kind: Literal["chat", "completion", "embedding"]
     context: int
@@ -59,8 +59,8 @@ def openai_model(name: str) -> OpenAIModel | None:
 
 @dataclass(frozen=True, slots=True)
 class ClaudeModel:
-    """`generation`: "L" sampling, legacy thinking, prefill; "T" also adaptive thinking, no prefill; "M" neither
-    sampling, legacy thinking nor prefill. `version` is (major, minor)."""
+    """`generation`: "L" sampling, legacy thinking, prefill; "T" also adaptive thinking, no prefill; "M"
+    neither sampling, legacy thinking nor prefill. `version` is (major, minor)."""
 
     line: str
     version: tuple[int, int]
@@ -82,7 +82,7 @@ class ClaudeModel:
 
     @property
     def one_sampling_knob(self) -> bool:
-        """temperature and top_p exclude each other."""
+        """Temperature and top_p exclude each other."""
         return self.version >= (4, 5) or (self.line, self.version) == ("opus", (4, 1))
 
     @property

@@ -1,4 +1,5 @@
-"""What Ollama answers natively: chat and generate as JSON or NDJSON, embeddings, tags, show, version, and its errors."""
+"""What Ollama answers natively: chat and generate as JSON or NDJSON, embeddings, tags, show, version, and
+its errors."""
 
 from __future__ import annotations
 

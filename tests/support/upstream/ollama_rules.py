@@ -1,8 +1,9 @@
-"""What Ollama refuses, in its own words, and what it silently ignores (written on the request, for tests to assert)."""
+"""What Ollama refuses, in its own words, and what it silently ignores (written on the request, for tests to
+assert)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ollama._types import ChatRequest, EmbedRequest, GenerateRequest, Options
@@ -192,7 +193,8 @@ def _check_message(request: Received, message: Any, where: str, capabilities: tu
         if not isinstance(arguments, dict | None):
             raise _unmarshal(
                 arguments,
-                "ToolCallFunction.messages.tool_calls.function.arguments of type api.ToolCallFunctionArguments",
+                "ToolCallFunction.messages.tool_calls.function.arguments of type "
+                "api.ToolCallFunctionArguments",
             )
 
 
@@ -237,16 +239,17 @@ def _check_options(request: Received, options: dict[str, Any] | None) -> None:
     for key, value in (options or {}).items():
         if key not in _OPTIONS:
             request.ignored.append(f"options.{key}")
-        elif value is None:
-            continue
-        elif key == "stop":
-            if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-                raise RefusedError('option "stop" must be of type array', status=500)
-        elif key in _INTS:
-            if not is_int(value):
-                raise RefusedError(f'option "{key}" must be of type integer', status=500)
-        elif key in _BOOLS:
-            if not isinstance(value, bool):
-                raise RefusedError(f'option "{key}" must be of type boolean', status=500)
-        elif not is_number(value):
-            raise RefusedError(f'option "{key}" must be of type float32', status=500)
+        elif value is not None:
+            kind, fits = _option_kind(key)
+            if not fits(value):
+                raise RefusedError(f'option "{key}" must be of type {kind}', status=500)
+
+
+def _option_kind(key: str) -> tuple[str, Callable[[Any], bool]]:
+    if key == "stop":
+        return "array", lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if key in _INTS:
+        return "integer", is_int
+    if key in _BOOLS:
+        return "boolean", lambda value: isinstance(value, bool)
+    return "float32", is_number

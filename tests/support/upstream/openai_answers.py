@@ -68,14 +68,16 @@ def _body(request: Received) -> dict[str, Any]:
     if (request.header("content-type") or "").partition(";")[0].strip() != "application/json":
         kind = request.header("content-type")
         raise RefusedError(
-            f"Unsupported content type: '{kind}'. This API method only accepts 'application/json' requests, but you "
+            f"Unsupported content type: '{kind}'. This API method only accepts 'application/json' requests, "
+            "but you "
             f"specified the header 'Content-Type: {kind}'. Please try again with a supported content type.",
             status=415,
             code="unsupported_content_type",
         )
     if not isinstance(request.json, dict):
         raise RefusedError(
-            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using "
+            "your HTTP "
             "library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
         )
     return request.json
@@ -181,7 +183,8 @@ def usage(said: Thought, choices: int, cached: int) -> dict[str, Any]:
 
 
 def _cached(body: dict[str, Any], said: Thought, memory: Memory) -> int:
-    """OpenAI caches prompts of 1,024 tokens and more, in steps of 128: here when its first message was seen before."""
+    """OpenAI caches prompts of 1,024 tokens and more, in steps of 128: here when its first message was seen
+    before."""
     known = memory.remember(("openai", body["model"], repr(body["messages"][0])))
     return said.input_tokens // 128 * 128 if known and said.input_tokens >= 1024 else 0
 
@@ -252,7 +255,8 @@ def _logprobs(text: str) -> dict[str, Any]:
 
 
 def _deltas(said: Thought, *, legacy: bool) -> Iterator[dict[str, Any]]:
-    """The deltas of one choice in OpenAI's order: the role alone, the content in pieces, each call opened and filled."""
+    """The deltas of one choice in OpenAI's order: the role alone, the content in pieces, each call opened
+    and filled."""
     yield {"role": "assistant", "content": None if said.calls else "", "refusal": None}
     for index, call in enumerate(said.calls):
         if legacy:

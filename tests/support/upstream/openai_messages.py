@@ -1,4 +1,5 @@
-"""What OpenAI refuses of the messages: roles, content, pictures, tool calls, and the order of calls and results."""
+"""What OpenAI refuses of the messages: roles, content, pictures, tool calls, and the order of calls and
+results."""
 
 from __future__ import annotations
 
@@ -89,7 +90,8 @@ def _check_part(part: dict[str, Any], role: str, where: str) -> None:
     allowed = _PARTS_OF.get(role, ("text",))
     if kind == "image_url" and role != "user":
         raise RefusedError(
-            f"Invalid '{where}'. Image URLs are only allowed for messages with role 'user', but this message with role "
+            f"Invalid '{where}'. Image URLs are only allowed for messages with role 'user', but this message "
+            "with role "
             f"'{role}' contains an image URL.",
             param=where,
             code="invalid_value",
@@ -136,7 +138,8 @@ def _check_image(part: dict[str, Any], where: str) -> None:
         )
     if image_type(raw) is None:
         raise RefusedError(
-            "You uploaded an unsupported image. Please make sure your image has of one the following formats: "
+            "You uploaded an unsupported image. Please make sure your image has of one the following "
+            "formats: "
             "['png', 'jpeg', 'gif', 'webp'].",
             code="invalid_image_format",
         )
@@ -152,7 +155,8 @@ def _check_file(part: dict[str, Any], where: str) -> None:
         raise missing(f"{where}.file.filename")
     if data is not None and (not data.startswith("data:") or unbase64(data.partition(",")[2]) is None):
         raise RefusedError(
-            f"Invalid '{where}.file.file_data'. Expected a base64-encoded data URL with an application/pdf MIME type.",
+            f"Invalid '{where}.file.file_data'. Expected a base64-encoded data URL with an application/pdf "
+            "MIME type.",
             param=f"{where}.file.file_data",
             code="invalid_value",
         )
@@ -225,19 +229,22 @@ def _check_tool_message(message: dict[str, Any], known: set[str], index: int) ->
     check_length(call_id, _ID_LENGTH, f"messages[{index}].tool_call_id")
     if not known:
         raise RefusedError(
-            "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
+            "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
+            "'tool_calls'.",
             param=f"messages.[{index}].role",
         )
     if call_id not in known:
         raise RefusedError(
-            f"Invalid parameter: 'tool_call_id' of '{call_id}' not found in 'tool_calls' of previous message.",
+            f"Invalid parameter: 'tool_call_id' of '{call_id}' not found in 'tool_calls' of previous "
+            "message.",
             param=f"messages.[{index}].tool_call_id",
         )
 
 
 def _unanswered(waiting: list[str], index: int) -> RefusedError:
     return RefusedError(
-        "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
+        "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+        "'tool_call_id'. "
         f"The following tool_call_ids did not have response messages: {', '.join(waiting)}",
         param=f"messages.[{index}].role",
     )

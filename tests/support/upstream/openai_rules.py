@@ -22,18 +22,45 @@ _COMPLETION_FIELDS = frozenset(get_type_hints(completion_create_params.Completio
 _EMBEDDING_FIELDS = frozenset(get_type_hints(embedding_create_params.EmbeddingCreateParams))
 
 _CHAT_TYPES = {
-    "model": "string", "messages": "array", "max_tokens": "integer", "max_completion_tokens": "integer",
-    "temperature": "number", "top_p": "number", "n": "integer", "stream": "boolean", "stream_options": "object",
-    "presence_penalty": "number", "frequency_penalty": "number", "logprobs": "boolean", "top_logprobs": "integer",
-    "logit_bias": "object", "user": "string", "seed": "integer", "tools": "array", "parallel_tool_calls": "boolean",
-    "functions": "array", "response_format": "object", "reasoning_effort": "string", "metadata": "object",
-    "store": "boolean", "service_tier": "string", "verbosity": "string", "prompt_cache_key": "string",
-    "safety_identifier": "string", "modalities": "array",
-}  # fmt: skip
+    "model": "string",
+    "messages": "array",
+    "max_tokens": "integer",
+    "max_completion_tokens": "integer",
+    "temperature": "number",
+    "top_p": "number",
+    "n": "integer",
+    "stream": "boolean",
+    "stream_options": "object",
+    "presence_penalty": "number",
+    "frequency_penalty": "number",
+    "logprobs": "boolean",
+    "top_logprobs": "integer",
+    "logit_bias": "object",
+    "user": "string",
+    "seed": "integer",
+    "tools": "array",
+    "parallel_tool_calls": "boolean",
+    "functions": "array",
+    "response_format": "object",
+    "reasoning_effort": "string",
+    "metadata": "object",
+    "store": "boolean",
+    "service_tier": "string",
+    "verbosity": "string",
+    "prompt_cache_key": "string",
+    "safety_identifier": "string",
+    "modalities": "array",
+}
 _RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0, 2), "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2),
-    "n": (1, 128), "top_logprobs": (0, 20), "max_tokens": (1, 1e9), "max_completion_tokens": (1, 1e9),
-}  # fmt: skip
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "n": (1, 128),
+    "top_logprobs": (0, 20),
+    "max_tokens": (1, 1e9),
+    "max_completion_tokens": (1, 1e9),
+}
 _LENGTHS = {"user": 256, "safety_identifier": 64, "prompt_cache_key": 64}
 _CHOICES = {
     "service_tier": ("auto", "default", "flex", "scale", "priority", "fast"),
@@ -54,7 +81,8 @@ def check_key(request: Received, refused: Collection[str]) -> None:
     scheme, _, key = (request.header("authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise RefusedError(
-            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer "
+            "You didn't provide an API key. You need to provide your API key in an Authorization header "
+            "using Bearer "
             "auth (i.e. Authorization: Bearer YOUR_KEY).",
             status=401,
         )
@@ -106,7 +134,8 @@ def check_completions(body: dict[str, Any], extra_models: Collection[str]) -> No
     )
     if _model(body, extra_models).kind == "embedding" or _is_chat(body["model"]):
         raise RefusedError(
-            "This is a chat model and not supported in the v1/completions endpoint. Did you mean to use v1/chat/completions?",
+            "This is a chat model and not supported in the v1/completions endpoint. Did you mean to use "
+            "v1/chat/completions?",
             status=404,
             param="model",
         )
@@ -140,11 +169,13 @@ def check_embeddings(body: dict[str, Any], extra_models: Collection[str]) -> Non
     inputs = [given] if isinstance(given, str) else given
     if not isinstance(inputs, list) or not inputs or "" in inputs or len(inputs) > 2048:
         raise RefusedError(
-            "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference."
+            "'$.input' is invalid. Please check the API reference: "
+            "https://platform.openai.com/docs/api-reference."
         )
     if not all(isinstance(one, str | list) or is_int(one) for one in inputs):
         raise RefusedError(
-            "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference."
+            "'$.input' is invalid. Please check the API reference: "
+            "https://platform.openai.com/docs/api-reference."
         )
     dimensions = body.get("dimensions")
     if dimensions is not None and (
@@ -201,13 +232,15 @@ def _check_ranges(body: dict[str, Any]) -> None:
         noun = "integer" if is_int(value) else "decimal"
         if value < low:
             raise RefusedError(
-                f"Invalid '{key}': {noun} below minimum value. Expected a value >= {low}, but got {value} instead.",
+                f"Invalid '{key}': {noun} below minimum value. Expected a value >= {low}, but got {value} "
+                "instead.",
                 param=key,
                 code=f"{noun}_below_min_value",
             )
         if value > high:
             raise RefusedError(
-                f"Invalid '{key}': {noun} above maximum value. Expected a value <= {high}, but got {value} instead.",
+                f"Invalid '{key}': {noun} above maximum value. Expected a value <= {high}, but got {value} "
+                "instead.",
                 param=key,
                 code=f"{noun}_above_max_value",
             )
@@ -275,7 +308,8 @@ def _check_limits(body: dict[str, Any], model: OpenAIModel) -> None:
     for key in ("max_tokens", "max_completion_tokens"):
         if (body.get(key) or 0) > model.max_output:
             raise RefusedError(
-                f"{key} is too large: {body[key]}. This model supports at most {model.max_output} completion tokens, "
+                f"{key} is too large: {body[key]}. This model supports at most {model.max_output} completion "
+                "tokens, "
                 f"whereas you provided {body[key]}.",
                 param=key,
                 code="invalid_value",
@@ -286,7 +320,8 @@ def _check_context(messages: Any, model: OpenAIModel) -> None:
     count = len(str(messages)) // 4
     if count > model.context:
         raise RefusedError(
-            f"This model's maximum context length is {model.context} tokens. However, your messages resulted in {count} "
+            f"This model's maximum context length is {model.context} tokens. However, your messages resulted "
+            f"in {count} "
             "tokens. Please reduce the length of the messages.",
             param="messages",
             code="context_length_exceeded",
@@ -307,7 +342,8 @@ def _check_reasoning(body: dict[str, Any], model: OpenAIModel) -> None:
     if effort is not None and effort not in model.efforts:
         listed = ", ".join(f"'{choice}'" for choice in model.efforts)
         raise RefusedError(
-            f"Unsupported value: 'reasoning_effort' does not support '{effort}' with this model. Supported values are: {listed}.",
+            f"Unsupported value: 'reasoning_effort' does not support '{effort}' with this model. Supported "
+            f"values are: {listed}.",
             param="reasoning_effort",
             code="unsupported_value",
         )
@@ -336,7 +372,8 @@ def _check_reasoning_tools(body: dict[str, Any], model: OpenAIModel) -> None:
     )
     if clashes and any(tool.get("type") == "function" for tool in body.get("tools") or ()):
         raise RefusedError(
-            f"Function tools with reasoning_effort are not supported for {body['model']} in /v1/chat/completions. "
+            f"Function tools with reasoning_effort are not supported for {body['model']} in "
+            "/v1/chat/completions. "
             "To use function tools, use /v1/responses or set reasoning_effort to 'none'.",
             param="reasoning_effort",
         )

@@ -1,4 +1,5 @@
-"""Checks that every OpenAI endpoint shares, in OpenAI's wording: types, lengths, names, unknown and unsupported parameters."""
+"""Checks that every OpenAI endpoint shares, in OpenAI's wording: types, lengths, names, unknown and
+unsupported parameters."""
 
 from __future__ import annotations
 
@@ -18,9 +19,13 @@ _KINDS = {
     "object": lambda value: isinstance(value, dict),
 }
 _ARTICLES = {
-    "string": "a string", "integer": "an integer", "number": "a decimal", "boolean": "a boolean",
-    "array": "an array", "object": "an object",
-}  # fmt: skip
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a decimal",
+    "boolean": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
 
 
 def check_type(value: Any, kind: str, where: str) -> None:
@@ -53,7 +58,8 @@ def missing(where: str) -> RefusedError:
 
 def empty(where: str) -> RefusedError:
     return RefusedError(
-        f"Invalid '{where}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+        f"Invalid '{where}': empty array. Expected an array with minimum length 1, but got an empty array "
+        "instead.",
         param=where,
         code="empty_array",
     )

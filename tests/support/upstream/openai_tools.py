@@ -97,7 +97,8 @@ def check_format(body: dict[str, Any]) -> None:
     }
     if wish.get("type") not in checks:
         raise RefusedError(
-            f"Invalid value: '{wish.get('type')}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
+            f"Invalid value: '{wish.get('type')}'. Supported values are: 'json_object', 'json_schema', and "
+            "'text'.",
             param="response_format.type",
             code="invalid_value",
         )
@@ -107,7 +108,8 @@ def check_format(body: dict[str, Any]) -> None:
 def _check_json_object(_wish: dict[str, Any], messages: Any) -> None:
     if "json" not in str(messages).lower():
         raise RefusedError(
-            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
+            "'json_object'.",
             param="messages",
         )
 

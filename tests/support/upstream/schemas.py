@@ -7,9 +7,24 @@ from typing import Any
 
 _LEAVES: dict[str, Any] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "null": None}
 _CLAUDE_UNSUPPORTED = (
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems",
-    "uniqueItems", "patternProperties", "if", "then", "else", "not", "contains", "prefixItems", "oneOf",
-)  # fmt: skip
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "maxItems",
+    "uniqueItems",
+    "patternProperties",
+    "if",
+    "then",
+    "else",
+    "not",
+    "contains",
+    "prefixItems",
+    "oneOf",
+)
 _OPENAI_UNSUPPORTED = (
     "oneOf",
     "allOf",

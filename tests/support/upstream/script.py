@@ -89,8 +89,9 @@ class Step(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SendHead:
-    """A status line and headers. framing "chunked": adds transfer-encoding, and each later Send is one chunk;
-    "none": adds nothing, so give a content-length, or the body ends with the connection. Values go out unchecked."""
+    """A status line and headers. framing "chunked": adds transfer-encoding, and each later Send is one
+    chunk; "none": adds nothing, so give a content-length, or the body ends with the connection. Values go
+    out unchecked."""
 
     status: int = 200
     headers: Headers = ()
@@ -140,7 +141,7 @@ class Wait:
 
     seconds: float
 
-    async def run(self, stage: Stage) -> None:  # noqa: ARG002 - every step has this shape
+    async def run(self, stage: Stage) -> None:
         await asyncio.sleep(self.seconds)
 
 
@@ -150,7 +151,7 @@ class WaitFor:
 
     event: Flag
 
-    async def run(self, stage: Stage) -> None:  # noqa: ARG002 - every step has this shape
+    async def run(self, stage: Stage) -> None:
         while not self.event.is_set():  # noqa: ASYNC110 - the flag may belong to another thread or loop
             await asyncio.sleep(0.002)
 
@@ -159,7 +160,7 @@ class WaitFor:
 class Stall:
     """Silence until the client leaves."""
 
-    async def run(self, stage: Stage) -> None:  # noqa: ARG002 - every step has this shape
+    async def run(self, stage: Stage) -> None:
         await asyncio.Event().wait()
 
 
@@ -198,8 +199,9 @@ class Json:
 
 @dataclass(frozen=True, slots=True)
 class Sse:
-    """A stream of server-sent events, one chunk each, `pause` seconds apart, in an answer that stays open for the
-    next steps. An event is a payload (bytes, text, or a JSON value), or a pair of its name and its payload."""
+    """A stream of server-sent events, one chunk each, `pause` seconds apart, in an answer that stays open
+    for the next steps. An event is a payload (bytes, text, or a JSON value), or a pair of its name and its
+    payload."""
 
     events: Sequence[Any]
     pause: float = 0.0
@@ -231,8 +233,8 @@ class Ndjson:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the provider would have answered. Of a stream only the first `events`, if given, `pause` seconds apart;
-    the answer then stays open for the next steps. `headers` are added to the provider's own."""
+    """What the provider would have answered. Of a stream only the first `events`, if given, `pause` seconds
+    apart; the answer then stays open for the next steps. `headers` are added to the provider's own."""
 
     events: int | None = None
     pause: float = 0.0

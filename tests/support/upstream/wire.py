@@ -1,4 +1,5 @@
-"""A minimal HTTP/1.1 server connection: reads whole requests, writes exactly the bytes it is told to, knows when the client left."""
+"""A minimal HTTP/1.1 server connection: reads whole requests, writes exactly the bytes it is told to, knows
+when the client left."""
 
 from __future__ import annotations
 
@@ -25,11 +26,11 @@ class BadRequestError(Exception):
 class Received:
     """One request as it arrived, and what became of it.
 
-    `connection` counts the connections from 1, `turn` the requests on this connection from 1. `headers` keeps order
-    and spelling. `at`, `closed_at` are `time.monotonic()` seconds; `closed_at` is when the client closed the connection
-    (None while it has not). `sent` counts body and head bytes that left this process. `finished`: the whole answer
-    was written. `refusal` is the provider's message if a rule refused it; `ignored` names fields that the provider
-    would silently ignore.
+    `connection` counts the connections from 1, `turn` the requests on this connection from 1. `headers`
+    keeps order and spelling. `at`, `closed_at` are `time.monotonic()` seconds; `closed_at` is when the
+    client closed the connection (None while it has not). `sent` counts body and head bytes that left this
+    process. `finished`: the whole answer was written. `refusal` is the provider's message if a rule refused
+    it; `ignored` names fields that the provider would silently ignore.
     """
 
     number: int
