@@ -1,0 +1,172 @@
+"""What an upstream model can do, in words: from its catalogue row, or read from its name where none is known.
+
+The words:
+
+- Content: `tools`, `vision`, `documents` (PDF files), `audio`, `json_schema` (answers held to a schema).
+- `reasoning`: the model reasons, and how much can be asked for.
+- `reasoning_with_tools`: it does so over chat completions in a request that has tools.
+- `sampling`: `temperature`, `top_p`, `top_k` and stop sequences are accepted.
+- `thinking_budget`: `thinking: {type: enabled, budget_tokens}`; `thinking_adaptive`: `{type: adaptive}` with
+  an effort; a model with both is of the generation between.
+- `prefill`: a conversation may end with a turn of the assistant, which the model continues.
+- `forced_tools`: a choice of tool may force the model to call one.
+- `system_in_messages`: a system turn may stand within the conversation.
+- `max_completion_tokens`: the cap goes by this name, and the instructions by the role `developer`.
+- `effort_none`, `effort_minimal`, `effort_xhigh`, `effort_max`: these efforts besides low to high.
+- `cache_breakpoints`: content parts may carry `prompt_cache_breakpoint`.
+- `any_tool_name`: not used by rows; names are always made safe.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from dialects.types import ModelFacts
+
+# Words that say how a model wants to be asked. A row with none of them knows only content, as price lists
+# do; the rest is then read from the name.
+MANNERS = frozenset(
+    {
+        "reasoning_with_tools",
+        "sampling",
+        "thinking_budget",
+        "thinking_adaptive",
+        "prefill",
+        "forced_tools",
+        "system_in_messages",
+        "max_completion_tokens",
+        "effort_none",
+        "effort_minimal",
+        "effort_xhigh",
+        "effort_max",
+        "cache_breakpoints",
+    }
+)
+
+_CLAUDE = re.compile(
+    r"claude-(?:(?P<old>\d)(?:[-.](?P<old_minor>\d))?-)?(?P<family>opus|sonnet|haiku|fable|mythos|instant)?"
+    r"(?:-(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?)?"
+)
+_GPT = re.compile(r"(?:^|/)(?:ft:)?gpt-(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>[^/]*)")
+_O_SERIES = re.compile(r"(?:^|/)(?:ft:)?o\d+(?:-|$)")
+
+_CONTENT = frozenset({"tools", "vision", "documents", "json_schema"})
+_ALWAYS = frozenset({"forced_tools"})
+# A server of unknown make: everything is passed on, only what few such servers have is left out.
+_FOREIGN = frozenset(
+    {
+        "tools",
+        "vision",
+        "documents",
+        "audio",
+        "json_schema",
+        "sampling",
+        "forced_tools",
+        "reasoning_with_tools",
+    }
+)
+
+
+def resolve(model: ModelFacts) -> frozenset[str]:
+    """The capabilities of a model: its row's words, completed from its name where the row is silent."""
+    known = model.capabilities
+    if not known:
+        return capabilities_of(model.name)
+    if known & MANNERS:
+        return known
+    named = capabilities_of(model.name)
+    return known | (named & MANNERS) | (named & {"reasoning", "json_schema"})
+
+
+@lru_cache(maxsize=1024)
+def capabilities_of(name: str) -> frozenset[str]:
+    """Capabilities by the model's name alone, vendor prefixes and dates allowed."""
+    name = name.lower()
+    claude = claude_version(name)
+    if claude is not None:
+        return _claude(name, claude)
+    if _O_SERIES.search(name):
+        return _CONTENT | _ALWAYS | {"reasoning", "reasoning_with_tools", "max_completion_tokens"}
+    gpt = _GPT.search(name)
+    if gpt:
+        return _gpt((int(gpt["major"]), int(gpt["minor"] or 0)), gpt["rest"])
+    if re.search(r"gpt-oss|deepseek-r|qwq|qwen3|magistral", name):
+        return _FOREIGN | {"reasoning"}
+    return _FOREIGN
+
+
+@lru_cache(maxsize=1024)
+def max_output_of(name: str) -> int:
+    """The most tokens a Claude model may be asked for, by name; what is sent when a client sets no cap,
+    because Anthropic requires one and a lower one would cut answers short without a word."""
+    version = claude_version(name.lower())
+    if version is None or version < (3, 5):
+        return 4096
+    if version < (3, 7):
+        return 8192
+    return 32000 if (4, 0) <= version < (4, 5) and "opus" in name.lower() else 64000
+
+
+def claude_version(name: str) -> tuple[int, int] | None:
+    """(major, minor) of a Claude model, None for any other. An unnumbered name counts as the newest."""
+    if "claude" not in name:
+        return None
+    found = _CLAUDE.search(name)
+    if found is None:
+        return (99, 0)
+    if found["old"]:
+        return int(found["old"]), int(found["old_minor"] or 0)
+    if found["major"] and found["family"] is None:
+        return int(found["major"]), int(found["minor"] or 0)
+    if found["major"]:
+        return int(found["major"]), int(found["minor"] or 0)
+    return (1, 0) if found["family"] == "instant" else (99, 0)
+
+
+def _claude(name: str, version: tuple[int, int]) -> frozenset[str]:
+    words = {"tools", "forced_tools"}
+    if version >= (3, 0):
+        words.add("vision")
+    if version >= (3, 5):
+        words.add("documents")
+    if version >= (4, 5):
+        words.add("json_schema")
+    newest = version >= (4, 7) or "fable" in name or "mythos" in name
+    if newest:
+        words |= {"reasoning", "thinking_adaptive", "system_in_messages"}
+        if version == (5, 1) and ("fable" in name or "mythos" in name):
+            words.discard("forced_tools")
+        return frozenset(words)
+    words.add("sampling")
+    if version >= (4, 6):
+        words |= {"reasoning", "thinking_adaptive", "thinking_budget"}
+        return frozenset(words)
+    words.add("prefill")
+    if version >= (3, 7):
+        words |= {"reasoning", "thinking_budget"}
+    return frozenset(words)
+
+
+def _gpt(version: tuple[int, int], rest: str) -> frozenset[str]:
+    words = set(_CONTENT | _ALWAYS)
+    if version < (5, 0) or "chat" in rest:
+        # "gpt-5-chat" and its like answer without reasoning.
+        words |= {"sampling", "reasoning_with_tools"}
+        if "audio" in rest:
+            words.add("audio")
+        if version < (4, 0):
+            words -= {"vision", "documents", "json_schema"}
+        return frozenset(words)
+    words |= {"reasoning", "max_completion_tokens"}
+    if version < (5, 1):
+        words.add("effort_minimal")
+    else:
+        words.add("effort_none")
+    if version < (5, 4):
+        words.add("reasoning_with_tools")
+    if version >= (5, 2) or "codex-max" in rest:
+        words.add("effort_xhigh")
+    if version >= (5, 6):
+        words |= {"effort_max", "cache_breakpoints"}
+    return frozenset(words)

@@ -1,0 +1,264 @@
+"""Leaves that the pairs share: media, ids, tool names and inputs, reasoning levels, usage, stop reasons."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from dialects.errors import GatewayError, bad_request
+from dialects.types import JsonObject, Usage
+
+# --- Ids ---------------------------------------------------------------------------------------------
+
+_CLAUDE_ID = re.compile(r"[a-zA-Z0-9_-]+", re.ASCII)
+_NOT_SAFE = re.compile(r"[^a-zA-Z0-9_-]", re.ASCII)
+# OpenAI refuses longer ids of tool calls.
+OPENAI_ID_LIMIT = 40
+
+
+def new_id(prefix: str) -> str:
+    """An id that no provider has given: `prefix` and 96 random bits."""
+    return prefix + secrets.token_hex(12)
+
+
+def claude_id(tool_id: str) -> str:
+    """An id of a tool call that Anthropic accepts. The same id always becomes the same, so a call and its
+    result still match."""
+    if _CLAUDE_ID.fullmatch(tool_id):
+        return tool_id
+    return f"{_NOT_SAFE.sub('_', tool_id)[:48]}_{_digest(tool_id)}"
+
+
+def openai_id(tool_id: str) -> str:
+    """An id of a tool call short enough for OpenAI, the same for the same id."""
+    if len(tool_id) <= OPENAI_ID_LIMIT:
+        return tool_id
+    return f"{tool_id[: OPENAI_ID_LIMIT - 9]}_{_digest(tool_id)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def end_user(user: str, limit: int) -> str:
+    """An end user's id that a provider accepts: hashed when too long, or when it is an address or a phone
+    number, which providers refuse as personal data."""
+    if len(user) <= limit and not _PERSONAL.search(user):
+        return user
+    return hashlib.sha256(user.encode()).hexdigest()[: min(limit, 64)]
+
+
+_PERSONAL = re.compile(r"[^@\s]@[^@\s]+\.|^\+?[\d\s().-]{8,}$")
+
+# --- Media -------------------------------------------------------------------------------------------
+
+
+class Media(NamedTuple):
+    """Base64 data and its media type, as in a `data:` URL."""
+
+    type: str
+    data: str
+
+
+def data_url(url: str) -> Media | None:
+    """The media in a base64 `data:` URL; None for any other address."""
+    if not url.startswith("data:"):
+        return None
+    head, comma, data = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        return None
+    kind = head[5:-7].partition(";")[0].strip().lower()
+    return Media("image/jpeg" if kind == "image/jpg" else kind, data.strip())
+
+
+# How the usual formats begin in base64.
+_IMAGE_STARTS: Mapping[str, str] = {
+    "iVBORw0KGgo": "image/png",
+    "/9j/": "image/jpeg",
+    "R0lGOD": "image/gif",
+    "UklGR": "image/webp",
+}
+IMAGE_TYPES = frozenset(_IMAGE_STARTS.values())
+
+
+def image_type(media: Media) -> str:
+    """The image's real type: what its first bytes say, else what was declared."""
+    for start, kind in _IMAGE_STARTS.items():
+        if media.data.startswith(start):
+            return kind
+    return media.type
+
+
+def is_web_url(url: str) -> bool:
+    return url.startswith(("https://", "http://"))
+
+
+# --- Tools -------------------------------------------------------------------------------------------
+
+
+class ToolNames:
+    """Tool names made safe for a provider, and back again in its answer. One per request."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._back: dict[str, str] = {}
+
+    def out(self, name: str) -> str:
+        """The provider's name for a client's tool; the same for the same."""
+        if len(name) <= self._limit and _CLAUDE_ID.fullmatch(name):
+            return name
+        safe = f"{_NOT_SAFE.sub('_', name)[: self._limit - 9]}_{_digest(name)}"
+        self._back[safe] = name
+        return safe
+
+    def back(self, name: str) -> str:
+        """The client's own name of a tool that the provider calls."""
+        return self._back.get(name, name)
+
+
+def tool_input(arguments: Any) -> JsonObject:
+    """A call's arguments as an object: nothing is `{}`; text that is not an object is kept under one key,
+    so that the model sees what it wrote."""
+    if type(arguments) is dict:
+        return arguments
+    if not arguments or type(arguments) is not str or not arguments.strip():
+        return {}
+    try:
+        value = orjson.loads(arguments)
+    except ValueError:
+        value = None
+    return value if type(value) is dict else {"_raw_arguments": arguments}
+
+
+def tool_arguments(value: Any) -> str:
+    """A call's input as the compact JSON text that OpenAI carries."""
+    return orjson.dumps(value if type(value) is dict else {}).decode()
+
+
+# --- Reasoning ---------------------------------------------------------------------------------------
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+# Tokens of thinking for an effort, where a model takes a budget. Half of 32,000 for high leaves room to
+# answer within common caps; 1,024 is the least that Anthropic takes.
+_BUDGETS: Mapping[str, int] = {
+    "minimal": 1024,
+    "low": 2048,
+    "medium": 4096,
+    "high": 16384,
+    "xhigh": 24576,
+    "max": 31999,
+}
+MIN_BUDGET = 1024
+
+
+def budget_for(effort: str) -> int:
+    """Tokens of thinking for an effort other than none."""
+    return _BUDGETS[effort]
+
+
+def effort_for(budget: int) -> str:
+    """The effort that a budget of thinking tokens asks for."""
+    if budget < 2048:
+        return "low"
+    if budget < 8192:
+        return "medium"
+    return "high" if budget < 24576 else "xhigh"
+
+
+def openai_effort(effort: str, caps: frozenset[str]) -> str | None:
+    """The nearest effort that an OpenAI model takes; None where reasoning cannot be turned off or down."""
+    if effort in ("low", "medium", "high") or f"effort_{effort}" in caps:
+        return effort
+    nearest = {"none": ("minimal",), "minimal": ("low",), "max": ("xhigh", "high"), "xhigh": ("high",)}
+    for other in nearest.get(effort, ()):
+        if other in ("low", "high") or f"effort_{other}" in caps:
+            return other
+    return None
+
+
+# --- Stop reasons ------------------------------------------------------------------------------------
+
+FINISH_OF_STOP: Mapping[str, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+STOP_OF_FINISH: Mapping[str, str] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
+
+# --- Usage -------------------------------------------------------------------------------------------
+
+
+def chat_usage(usage: Usage) -> JsonObject:
+    """Usage as chat completions report it: the prompt with its cached parts."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
+
+
+def messages_usage(usage: Usage) -> JsonObject:
+    """Usage as Anthropic reports it: the prompt without what the cache gave and took."""
+    return {
+        "input_tokens": max(0, usage.input_tokens - usage.cache_read - usage.cache_write),
+        "cache_creation_input_tokens": usage.cache_write,
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning},
+    }
+
+
+# --- Losses and refusals -----------------------------------------------------------------------------
+
+
+class Losses(list[str]):
+    """The client's fields that could not travel, each once, in the order in which they were met."""
+
+    def note(self, name: str) -> None:
+        if name not in self:
+            self.append(name)
+
+    def note_unknown(self, body: JsonObject, known: Iterable[str], neutral: Mapping[str, Any]) -> None:
+        """Note every field that is neither known nor null nor at a value that asks for nothing."""
+        for name, value in body.items():
+            if value is None or name in known or (name in neutral and value == neutral[name]):
+                continue
+            self.note(name)
+
+
+def number(body: JsonObject, name: str, fail: Callable[[str], GatewayError]) -> float | None:
+    """A number that may be absent or null."""
+    value = body.get(name)
+    if value is not None and type(value) not in (int, float):
+        raise fail(name)
+    return value
+
+
+def as_text(value: Any, where: str) -> str:
+    """A string of a client's body; null counts as empty."""
+    if value is None:
+        return ""
+    if type(value) is not str:
+        raise bad_request(f"'{where}' must be a string.", where, "invalid_type")
+    return value
