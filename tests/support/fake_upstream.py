@@ -1,4 +1,4 @@
-"""A scripted fake of OpenAI, Anthropic and Ollama on one loopback port, told apart by path.
+r"""A scripted fake of OpenAI, Anthropic and Ollama on one loopback port, told apart by path.
 
 It refuses what the real provider would refuse (status, envelope and wording are the provider's), records
 all that it is sent, answers deterministically, and can be told byte by byte what to write instead.
@@ -12,7 +12,8 @@ What it answers is decided by the last user message: see `tests.support.upstream
 key must not arrive here.
 
 Records: `fake.requests` (a list of `Received`), `fake.last`, `fake.wait_for(count)`,
-`fake.wait_closed(request)`; `fake.reset()` forgets everything and drops answers that are still under way.
+`fake.wait_closed(request)`; `fake.failures` holds tracebacks of the fake's own faults (the fixture fails on
+them); `fake.reset()` forgets everything and drops answers that are still under way.
 
 Scripts: `fake.script(match, steps)`. `match` is a part of a path ("/v1/messages"), a `Match`, or "" for
 all. The first script added that fits and is not used up answers; without one, the default does. `times`
@@ -25,7 +26,7 @@ then, unless `check=False`.
     fake.script("/v1/", [Answer(events=3), Stall()])                     # silence until the client leaves
     fake.script("/api/chat", [SendHead(200, {"content-length": "90"}, "none"), Send(b'{"mod'), Close()])
     fake.script(Match(turn=2), [Reset()])                                # a stale keep-alive connection
-    fake.script("", [Sse([{"choices": []}, "[DONE]"]), Send(b"data: more\\n\\n")])
+    fake.script("", [Sse([{"choices": []}, "[DONE]"]), Send(b"data: more\n\n")])
 
 Steps run in order; after the last one the body is ended as its framing asks, and the connection is kept if
 the client wants that. `steps` may also be a function of the request. All steps are in
@@ -106,6 +107,7 @@ class FakeUpstream:
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.memory = Memory()
         self.requests: list[Received] = []
+        self.failures: list[str] = []
         self.port = 0
         self._tls = tls
         self._scripts: list[Script] = []
@@ -187,6 +189,7 @@ class FakeUpstream:
                     connection.reset()
             self._scripts.clear()
             self.requests.clear()
+            self.failures.clear()
             self.memory = Memory()
             done.set()
 
@@ -234,9 +237,14 @@ class FakeUpstream:
 
     def _connect(self) -> Connection:
         self._opened += 1
-        connection = Connection(self._opened, self._answer, self._connections.discard)
+        connection = Connection(self._opened, self._answer, self._forget)
         self._connections.add(connection)
         return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection.failed is not None:
+            self.failures.append(connection.failed)
 
     async def _answer(self, connection: Connection, request: Received) -> bool:
         request.number = len(self.requests) + 1

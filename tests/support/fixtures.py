@@ -23,4 +23,5 @@ def fake_upstream(fake_upstream_server: FakeUpstream) -> Iterator[FakeUpstream]:
     """The fake of the three providers, with nothing recorded, scripted or remembered."""
     fake_upstream_server.reset()
     yield fake_upstream_server
+    assert not fake_upstream_server.failures
     fake_upstream_server.reset()

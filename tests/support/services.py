@@ -27,9 +27,11 @@ from typing import Any, Self
 import psutil
 import psycopg
 import pytest
+from typing_extensions import override
 
 _START_SECONDS = 30.0  # a cold PostgreSQL on a busy two-core machine takes about three
 _BUILT_FOR = {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64"), ("Darwin", "x86_64")}
+_HALTED = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 class ServiceError(RuntimeError):
@@ -69,7 +71,9 @@ class _Server:
 
     def stop(self) -> None:
         """Freeze every process of the server (SIGSTOP): connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
+        processes = self._signal(signal.SIGSTOP)
+        while any(_status(process) not in _HALTED for process in processes):
+            time.sleep(0.001)  # the kernel delivers the signal a moment later
 
     def cont(self) -> None:
         """Go on after `stop`."""
@@ -100,13 +104,14 @@ class _Server:
         if self._process is not None:
             self._process.wait(_START_SECONDS)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> list[psutil.Process]:
         """PostgreSQL's backends lead process groups of their own, so the tree is walked, parent first."""
         parent = psutil.Process(self.pid)
-        parent_and_children = [parent, *parent.children(recursive=True)]
-        for process in parent_and_children:
+        processes = [parent, *parent.children(recursive=True)]
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+        return processes
 
     def _identity(self) -> dict[str, Any]:
         return {}
@@ -137,6 +142,7 @@ class RedisServer(_Server):
     def unix_url(self) -> str:
         return f"unix://{self.directory}/socket?db=0"
 
+    @override
     def _command(self) -> list[str]:
         plain = {
             "port": str(self.port),
@@ -147,6 +153,7 @@ class RedisServer(_Server):
         pairs = [part for key, value in plain.items() for part in (f"--{key}", value)]
         return [str(self._binary), *pairs, "--appendonly", "no", *self._options]
 
+    @override
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
@@ -194,6 +201,7 @@ class PostgresServer(_Server):
             connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
         return self.url_of(name)
 
+    @override
     def _identity(self) -> dict[str, Any]:
         if self._user is None:
             return {}
@@ -225,6 +233,7 @@ class PostgresServer(_Server):
                 )
         return target / package.name / install.name
 
+    @override
     def _command(self) -> list[str]:
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -235,12 +244,20 @@ class PostgresServer(_Server):
         pairs = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [str(self._bin / "postgres"), "-D", str(self._data), *pairs]
 
+    @override
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url, connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return process.status()
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_DEAD
 
 
 def _free_port() -> int:

@@ -14,11 +14,11 @@ from tests.support.fake_upstream import FakeUpstream
 from tests.support.tests.samples import JPEG, PDF, PNG, call
 
 L, T, M = "claude-opus-4-5", "claude-sonnet-4-6", "claude-opus-4-7"  # a model of each generation
-WEATHER: dict[str, Any] = {
+WEATHER: Any = {
     "name": "weather",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
 }
-TIME: dict[str, Any] = {"name": "time", "input_schema": {"type": "object", "properties": {}}}
+TIME: Any = {"name": "time", "input_schema": {"type": "object", "properties": {}}}
 KEYS = {"x-api-key": "sk-ant", "anthropic-version": "2023-06-01"}
 
 
@@ -47,7 +47,7 @@ def test_message(client: anthropic.Anthropic, fake_upstream: FakeUpstream) -> No
 def test_stream_events_come_in_the_providers_order(fake_upstream: FakeUpstream) -> None:
     body = {
         "model": L, "max_tokens": 3000, "stream": True, "tools": [WEATHER],
-        "thinking": {"type": "enabled", "budget_tokens": 1024}, "messages": _user('call:weather {"city":"x"}'),
+        "thinking": LEGACY, "messages": _user('call:weather {"city":"x"}'),
     }  # fmt: skip
     names = [name for name, _ in _events(fake_upstream, body)]
     assert [name for name, before in zip(names, [None, *names], strict=False) if name != before] == [
@@ -69,7 +69,7 @@ def _events(fake: FakeUpstream, body: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def test_streamed_tool_calls_add_up(client: anthropic.Anthropic) -> None:
     orders = _user('call:weather {"city":"Zürich \\u2603"}\ncall:time')
-    with client.messages.stream(model=T, max_tokens=100, messages=orders, tools=[WEATHER, TIME]) as stream:  # type: ignore[list-item]
+    with client.messages.stream(model=T, max_tokens=100, messages=orders, tools=[WEATHER, TIME]) as stream:
         message = stream.get_final_message()
     assert message.stop_reason == "tool_use"
     assert [(block.name, block.input) for block in message.content if block.type == "tool_use"] == [
@@ -92,24 +92,21 @@ def test_a_tool_loop_with_thinking_goes_on_when_the_thinking_comes_back_unchange
     thinking, use = (block.to_dict() for block in first.content)
     assert thinking["thinking"] == "They said: call:weather {}"
     result = _user([{"type": "tool_result", "tool_use_id": use["id"], "content": "21 degrees"}])
-    final = client.messages.create(
-        messages=[*asked, {"role": "assistant", "content": [thinking, use]}, *result], **options
-    )
+    create: Any = client.messages.create
+    final = create(messages=[*asked, {"role": "assistant", "content": [thinking, use]}, *result], **options)
     assert final.content[-1].to_dict() == {"type": "text", "text": "The tool said: 21 degrees"}
 
     with pytest.raises(
         anthropic.BadRequestError, match="Expected `thinking` or `redacted_thinking`, but found `tool_use`"
     ):
-        client.messages.create(messages=[*asked, {"role": "assistant", "content": [use]}, *result], **options)
+        create(messages=[*asked, {"role": "assistant", "content": [use]}, *result], **options)
     for forged in (
         {**thinking, "signature": ""},
         {**thinking, "thinking": "other"},
         {**thinking, "signature": "gw1.x"},
     ):
         with pytest.raises(anthropic.BadRequestError, match="Invalid `signature` in `thinking` block"):
-            client.messages.create(
-                messages=[*asked, {"role": "assistant", "content": [forged, use]}, *result], **options
-            )
+            create(messages=[*asked, {"role": "assistant", "content": [forged, use]}, *result], **options)
 
 
 def test_redacted_thinking_must_come_back_unchanged(client: anthropic.Anthropic) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.tests.samples import PNG, call
 
-WEATHER: dict[str, Any] = {
+WEATHER: Any = {
     "type": "function",
     "function": {
         "name": "weather",
@@ -61,7 +61,8 @@ def test_a_model_that_can_think_does_unless_told_not_to(client: ollama.Client) -
 @pytest.mark.parametrize("stream", [True, False])
 def test_tools(client: ollama.Client, stream: bool) -> None:
     orders = _user('call:weather {"city":"a"}\ncall:weather {"city":"b"}')
-    answer: Any = client.chat("llama3.2", orders, tools=[WEATHER], stream=stream)
+    chat: Any = client.chat
+    answer = chat("llama3.2", orders, tools=[WEATHER], stream=stream)
     parts = list(answer) if stream else [answer]
     calls = [one for part in parts for one in part.message.tool_calls or ()]
     assert [one.function.arguments for one in calls] == [{"city": "a"}, {"city": "b"}]

@@ -13,14 +13,14 @@ import pytest
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.tests.samples import JPEG, call
 
-WEATHER: dict[str, Any] = {
+WEATHER: Any = {
     "type": "function",
     "function": {
         "name": "weather",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-TIME: dict[str, Any] = {"type": "function", "function": {"name": "time"}}
+TIME: Any = {"type": "function", "function": {"name": "time"}}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_stream(client: openai.OpenAI, include: bool) -> None:
 def test_parallel_tool_calls_and_their_results(client: openai.OpenAI) -> None:
     orders = 'call:weather {"city":"Zürich \\"x\\""}\ncall:time'
     asked = _user(orders)
-    done = client.chat.completions.create(model="gpt-4o", messages=asked, tools=[WEATHER, TIME]).choices[0]  # type: ignore[list-item]
+    done = client.chat.completions.create(model="gpt-4o", messages=asked, tools=[WEATHER, TIME]).choices[0]
     assert done.finish_reason == "tool_calls"
     assert done.message.content is None
     calls: list[Any] = list(done.message.tool_calls or ())
@@ -85,7 +85,7 @@ def test_parallel_tool_calls_and_their_results(client: openai.OpenAI) -> None:
     history = [*asked, done.message.model_dump(exclude_none=True), *results]
     for message in history:
         message.pop("annotations", None)
-    final = client.chat.completions.create(model="gpt-4o", messages=history, tools=[WEATHER, TIME])  # type: ignore[list-item]
+    final = client.chat.completions.create(model="gpt-4o", messages=history, tools=[WEATHER, TIME])
     assert final.choices[0].message.content == "The tool said: 0 degrees | 1 degrees"
 
 
@@ -93,7 +93,7 @@ def test_streamed_tool_calls_add_up(client: openai.OpenAI) -> None:
     orders = 'call:weather {"city":"Zürich \\u2603"}\ncall:time'
     with client.chat.completions.stream(
         model="gpt-4o", messages=_user(orders), tools=[WEATHER, TIME]
-    ) as stream:  # type: ignore[list-item]
+    ) as stream:
         message = stream.get_final_completion().choices[0].message
     calls: list[Any] = list(message.tool_calls or ())
     assert [json.loads(one.function.arguments) for one in calls] == [{"city": "Zürich ☃"}, {}]
@@ -108,7 +108,7 @@ def test_tool_choice(client: openai.OpenAI, choice: Any, expected: str | None) -
         model="gpt-4o",
         messages=_user("hi"),
         tools=[WEATHER, TIME],
-        tool_choice=choice,  # type: ignore[list-item]
+        tool_choice=choice,
     )
     calls: list[Any] = list(done.choices[0].message.tool_calls or ())
     assert [one.function.name for one in calls] == ([expected] if expected else [])
@@ -309,9 +309,7 @@ CHAT_REFUSALS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         _form({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}),
-        "In context=(), 'required' is required to be supplied and to be an array including every key in "
-        "properties. "
-        "Missing 'a'.",
+        "every key in properties. Missing 'a'.",
     ),
     ({"messages": _user("x" * 600_000)}, "This model's maximum context length is 128000 tokens."),
     ({"user": "u" * 257}, "maximum length 256"),

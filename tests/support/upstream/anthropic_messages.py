@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 from anthropic.types import ContentBlockParam
 
 from tests.support.upstream.models import ClaudeModel
-from tests.support.upstream.refused import RefusedError, image_type, unbase64
+from tests.support.upstream.refused import RefusedError, image_type, tag, unbase64
 from tests.support.upstream.signing import redacted_is_ours, signature
 
 _BLOCKS = {
@@ -89,8 +89,8 @@ def _check_empty(content: Any, where: str, *, may_be_empty: bool) -> None:
 
 
 def _check_block(block: Any, role: str, where: str) -> None:
-    kind = block.get("type") if isinstance(block, dict) else None
-    if kind not in _BLOCKS:
+    kind = tag(block.get("type")) if isinstance(block, dict) else None
+    if kind is None or kind not in _BLOCKS:
         tags = ", ".join(f"'{tag}'" for tag in _BLOCKS)
         raise RefusedError(
             f"{where}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
@@ -140,7 +140,7 @@ def _check_text(block: dict[str, Any], where: str) -> None:
 
 def _source(block: dict[str, Any], kinds: tuple[str, ...], where: str) -> dict[str, Any]:
     source = block.get("source")
-    kind = source.get("type") if isinstance(source, dict) else None
+    kind = tag(source.get("type")) if isinstance(source, dict) else None
     if not isinstance(source, dict) or kind not in kinds:
         tags = ", ".join(f"'{tag}'" for tag in kinds)
         raise RefusedError(
@@ -243,8 +243,8 @@ def _check_system_turns(messages: list[dict[str, Any]], model: ClaudeModel) -> N
         after = messages[index + 1]["role"] if index + 1 < len(messages) else "assistant"
         if model.generation != "M" or messages[index - 1]["role"] != "user" or after != "assistant":
             raise RefusedError(
-                'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not '
-                '"system" as an input message role.'
+                'messages: Unexpected role "system". The Messages API accepts a top-level `system` '
+                'parameter, not "system" as an input message role.'
             )
 
 

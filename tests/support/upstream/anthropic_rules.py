@@ -16,8 +16,8 @@ from tests.support.upstream.anthropic_messages import (
     check_thinking_history,
 )
 from tests.support.upstream.models import ClaudeModel, claude_model
-from tests.support.upstream.refused import RefusedError, is_int, is_number
-from tests.support.upstream.schemas import claude_format_fault
+from tests.support.upstream.refused import RefusedError, is_int, is_number, tag
+from tests.support.upstream.schemas import claude_format_fault, schema_fault
 from tests.support.upstream.wire import Received
 
 VERSIONS = ("2023-01-01", "2023-06-01", "2026-10-21")
@@ -187,8 +187,8 @@ def _check_thinking(body: dict[str, Any], model: ClaudeModel) -> None:
     thinking = body.get("thinking")
     if thinking is None:
         return
-    kind = thinking.get("type") if isinstance(thinking, dict) else None
-    if kind not in _THINKING:
+    kind = tag(thinking.get("type")) if isinstance(thinking, dict) else None
+    if kind is None or kind not in _THINKING:
         tags = ", ".join(f"'{tag}'" for tag in _THINKING)
         raise RefusedError(
             f"thinking: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
@@ -230,7 +230,8 @@ def _check_sampling_while_thinking(body: dict[str, Any]) -> None:
         raise RefusedError("`top_p` must be greater than or equal to 0.95 or unset when thinking is enabled.")
     if body.get("top_k") is not None:
         raise RefusedError("`top_k` must be unset when thinking is enabled.")
-    if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
+    choice = body.get("tool_choice")
+    if isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
         raise RefusedError("Thinking may not be enabled when tool_choice forces tool use.")
 
 
@@ -252,7 +253,7 @@ def _check_tools(body: dict[str, Any]) -> None:
                 f"tools.{index}: Input tag '{kind}' found using 'type' does not match any of the expected "
                 f"tags: {tags}"
             )
-    names = [tool.get("name") for tool in tools]
+    names = [str(tool.get("name")) for tool in tools]
     if len(set(names)) < len(names):
         raise RefusedError("tools: Tool names must be unique.")
 
@@ -266,17 +267,25 @@ def _check_custom_tool(tool: dict[str, Any], where: str) -> None:
         raise RefusedError(f"{where}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
     if not isinstance(tool.get("description") or "", str):
         raise RefusedError(f"{where}.description: Input should be a valid string")
-    schema = tool["input_schema"]
+    _check_input_schema(tool["input_schema"], f"{where}.input_schema")
+
+
+def _check_input_schema(schema: Any, where: str) -> None:
     if not isinstance(schema, dict):
-        raise RefusedError(f"{where}.input_schema: Input should be a valid dictionary")
+        raise RefusedError(f"{where}: Input should be a valid dictionary")
     if "type" not in schema:
-        raise RefusedError(f"{where}.input_schema.type: Field required")
+        raise RefusedError(f"{where}.type: Field required")
     if schema["type"] != "object":
-        raise RefusedError(f"{where}.input_schema.type: Input should be 'object'")
+        raise RefusedError(f"{where}.type: Input should be 'object'")
+    if schema_fault(schema):
+        raise RefusedError(
+            f"{where}: JSON schema is invalid. It must match JSON Schema draft 2020-12 "
+            "(https://json-schema.org/draft/2020-12)."
+        )
     for word in ("oneOf", "allOf", "anyOf"):
         if word in schema:
             raise RefusedError(
-                f"{where}.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level"
+                f"{where}: input_schema does not support oneOf, allOf, or anyOf at the top level"
             )
 
 
@@ -284,8 +293,8 @@ def _check_tool_choice(body: dict[str, Any], model: ClaudeModel) -> None:
     choice = body.get("tool_choice")
     if choice is None:
         return
-    kind = choice.get("type") if isinstance(choice, dict) else None
-    if kind not in _CHOICES:
+    kind = tag(choice.get("type")) if isinstance(choice, dict) else None
+    if kind is None or kind not in _CHOICES:
         tags = ", ".join(f"'{tag}'" for tag in _CHOICES)
         raise RefusedError(
             f"tool_choice: Input tag '{kind}' found using 'type' does not match any of the expected tags: "

@@ -130,7 +130,8 @@ def _chat_prompt(body: dict[str, Any], messages: list[dict[str, Any]]) -> Prompt
         text=encoded([messages, body.get("tools") or ""]).decode(),
         results=results,
         tools={
-            tool["function"]["name"]: tool["function"].get("parameters") for tool in body.get("tools") or ()
+            tool["function"].get("name") or "": tool["function"].get("parameters")
+            for tool in body.get("tools") or ()
         },
         schema=_schema(body.get("format")),
         think=wants_thinking(body),

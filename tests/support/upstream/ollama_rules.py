@@ -10,6 +10,7 @@ from ollama._types import ChatRequest, EmbedRequest, GenerateRequest, Options
 
 from tests.support.upstream.models import ollama_capabilities
 from tests.support.upstream.refused import RefusedError, is_int, is_number, unbase64
+from tests.support.upstream.schemas import schema_fault
 from tests.support.upstream.wire import Received
 
 _CHAT_FIELDS = frozenset(ChatRequest.model_fields) | {"truncate", "shift"}
@@ -77,7 +78,9 @@ def check_generate(request: Received, body: dict[str, Any], extra_models: Collec
     _check_common(body, "GenerateRequest")
     for key in ("prompt", "suffix", "system", "template"):
         _typed(body, key, str, f"GenerateRequest.{key} of type string")
-    for index, image in enumerate(body.get("images") or ()):
+    for index, image in enumerate(
+        _typed(body, "images", list, "GenerateRequest.images of type []api.ImageData") or ()
+    ):
         _check_picture(image, f"images[{index}]")
     if "completion" not in capabilities:
         raise RefusedError(f'"{body["model"]}" does not support generate')
@@ -160,6 +163,8 @@ def _check_common(body: dict[str, Any], struct: str) -> None:
     _typed(body, "stream", bool, f"{struct}.stream of type bool")
     _typed(body, "options", dict, f"{struct}.options of type map[string]interface {{}}")
     form = body.get("format")
+    if isinstance(form, dict) and (fault := schema_fault(form)):
+        raise RefusedError(f"invalid JSON schema in format: {fault}")
     if form is not None and form not in ("", "json") and not isinstance(form, dict):
         raise RefusedError(f'invalid format: {form!r}; expected "json" or a valid JSON Schema object')
     top = body.get("top_logprobs")

@@ -16,7 +16,7 @@ from tests.support.upstream.openai_shapes import (
     empty,
     missing,
 )
-from tests.support.upstream.refused import RefusedError, image_type, unbase64
+from tests.support.upstream.refused import RefusedError, image_type, tag, unbase64
 
 _FIELDS = {
     get_args(hints["role"])[0]: frozenset(hints)
@@ -40,13 +40,13 @@ def check_messages(messages: list[Any]) -> None:
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         check_type(message, "object", where)
-        role = message.get("role")
-        if role is None:
+        role = tag(message.get("role"))
+        if message.get("role") is None:
             raise missing(f"{where}.role")
-        if role not in _FIELDS:
+        if role is None or role not in _FIELDS:
             listed = ", ".join(f"'{known}'" for known in _FIELDS)
             raise RefusedError(
-                f"Invalid value: '{role}'. Supported values are: {listed}.",
+                f"Invalid value: '{message['role']}'. Supported values are: {listed}.",
                 param=f"{where}.role",
                 code="invalid_value",
             )
@@ -86,7 +86,7 @@ def _check_content(message: dict[str, Any], role: str, where: str) -> None:
 
 
 def _check_part(part: dict[str, Any], role: str, where: str) -> None:
-    kind = part.get("type")
+    kind = tag(part.get("type"))
     allowed = _PARTS_OF.get(role, ("text",))
     if kind == "image_url" and role != "user":
         raise RefusedError(
@@ -96,7 +96,7 @@ def _check_part(part: dict[str, Any], role: str, where: str) -> None:
             param=where,
             code="invalid_value",
         )
-    if kind not in allowed:
+    if kind is None or kind not in allowed:
         listed = ", ".join(f"'{known}'" for known in allowed)
         raise RefusedError(
             f"Invalid value: '{kind}'. Supported values are: {listed}.",
@@ -151,6 +151,8 @@ def _check_file(part: dict[str, Any], where: str) -> None:
     data, filename = part["file"].get("file_data"), part["file"].get("filename")
     if data is None and part["file"].get("file_id") is None:
         raise missing(f"{where}.file.file_id")
+    if data is not None:
+        check_type(data, "string", f"{where}.file.file_data")
     if data is not None and not filename:
         raise missing(f"{where}.file.filename")
     if data is not None and (not data.startswith("data:") or unbase64(data.partition(",")[2]) is None):

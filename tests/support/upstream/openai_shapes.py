@@ -4,13 +4,13 @@ unsupported parameters."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tests.support.upstream.refused import RefusedError, is_int, is_number
 
 NAME = re.compile(r"[a-zA-Z0-9_-]+")
-_KINDS = {
+_KINDS: dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "integer": is_int,
     "number": is_number,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.upstream.openai_shapes import check_name, check_only, check_type, empty, missing
-from tests.support.upstream.refused import RefusedError
-from tests.support.upstream.schemas import openai_strict_fault
+from tests.support.upstream.refused import RefusedError, tag
+from tests.support.upstream.schemas import openai_strict_fault, schema_fault
 
 
 def check_tools(body: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ def check_tools(body: dict[str, Any]) -> None:
 
 
 def _check_tool(tool: dict[str, Any], where: str) -> None:
-    kind = tool.get("type")
+    kind = tag(tool.get("type"))
     if kind not in ("function", "custom"):
         raise RefusedError(
             f"Invalid value: '{kind}'. Supported values are: 'function' and 'custom'.",
@@ -47,7 +47,7 @@ def _check_function(function: dict[str, Any], where: str) -> None:
     if schema is None:
         return
     check_type(schema, "object", f"{where}.parameters")
-    fault = openai_strict_fault(schema) if function.get("strict") else None
+    fault = (openai_strict_fault if function.get("strict") else schema_fault)(schema)
     if fault is None and schema and schema.get("type") != "object":
         fault = f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{schema.get('type')}\"'."
     if fault:
@@ -69,21 +69,37 @@ def check_tool_choice(body: dict[str, Any]) -> None:
                 f"Invalid value for '{key}': '{key}' is only allowed when '{owner}' are specified.", param=key
             )
     choice = body.get("tool_choice")
-    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
+    if isinstance(choice, dict):
+        _check_named_choice(choice, body["tools"])
+    elif choice not in (None, "none", "auto", "required"):
+        raise _invalid_choice(choice)
+
+
+def _invalid_choice(choice: Any) -> RefusedError:
+    return RefusedError(
+        f"Invalid value: '{choice}'. Supported values are: 'none', 'auto', and 'required'.",
+        param="tool_choice",
+        code="invalid_value",
+    )
+
+
+def _check_named_choice(choice: dict[str, Any], tools: list[dict[str, Any]]) -> None:
+    kind = tag(choice.get("type"))
+    if kind not in ("function", "custom", "allowed_tools"):
+        raise _invalid_choice(kind)
+    check_only(choice, ("type", kind), "tool_choice")
+    check_type(choice.get(kind), "object", f"tool_choice.{kind}")
+    if kind == "allowed_tools":
+        if choice[kind].get("mode") not in ("auto", "required"):
+            raise _invalid_choice(choice[kind].get("mode"))
+        return
+    name = choice[kind].get("name")
+    if name not in [tool[tool["type"]].get("name") for tool in tools]:
         raise RefusedError(
-            f"Invalid value: '{choice}'. Supported values are: 'none', 'auto', and 'required'.",
+            f"Tool choice '{kind}' not found in 'tools' parameter: '{name}'.",
             param="tool_choice",
             code="invalid_value",
         )
-    if isinstance(choice, dict) and choice.get("type") == "function":
-        name = (choice.get("function") or {}).get("name")
-        names = [(tool.get("function") or {}).get("name") for tool in body["tools"]]
-        if name not in names:
-            raise RefusedError(
-                f"Tool choice 'function' not found in 'tools' parameter: '{name}'.",
-                param="tool_choice",
-                code="invalid_value",
-            )
 
 
 def check_format(body: dict[str, Any]) -> None:
@@ -95,14 +111,15 @@ def check_format(body: dict[str, Any]) -> None:
         "json_object": _check_json_object,
         "json_schema": _check_json_schema,
     }
-    if wish.get("type") not in checks:
+    kind = tag(wish.get("type"))
+    if kind not in checks:
         raise RefusedError(
             f"Invalid value: '{wish.get('type')}'. Supported values are: 'json_object', 'json_schema', and "
             "'text'.",
             param="response_format.type",
             code="invalid_value",
         )
-    checks[wish["type"]](wish, body["messages"])
+    checks[kind](wish, body["messages"])
 
 
 def _check_json_object(_wish: dict[str, Any], messages: Any) -> None:
@@ -121,7 +138,8 @@ def _check_json_schema(wish: dict[str, Any], _messages: Any) -> None:
         raise missing(f"{where}.name" if isinstance(form, dict) else where)
     check_only(form, ("name", "description", "schema", "strict"), where)
     check_name(form["name"], f"{where}.name")
-    fault = openai_strict_fault(form.get("schema")) if form.get("strict") else None
+    check_type(form.get("schema", {}), "object", f"{where}.schema")
+    fault = (openai_strict_fault if form.get("strict") else schema_fault)(form.get("schema", {}))
     if fault:
         raise RefusedError(
             f"Invalid schema for response_format '{form['name']}': {fault}", param="response_format"

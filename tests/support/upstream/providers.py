@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from tests.support.upstream import anthropic_answers, ollama_answers, openai_answers
 from tests.support.upstream.memory import Memory
@@ -18,7 +19,16 @@ _PATHS = (
     (re.compile(r".*/api/(chat|generate|embed|show)"), "POST", "ollama"),
     (re.compile(r".*/api/(tags|version)"), "GET", "ollama"),
 )
-_MODULES = {"openai": openai_answers, "anthropic": anthropic_answers, "ollama": ollama_answers}
+_ANSWERS: dict[str, Callable[[Received, str, Memory], Reply]] = {
+    "openai": openai_answers.answer,
+    "anthropic": anthropic_answers.answer,
+    "ollama": ollama_answers.answer,
+}
+_REFUSALS: dict[str, Callable[[RefusedError], Reply]] = {
+    "openai": openai_answers.refusal,
+    "anthropic": anthropic_answers.refusal,
+    "ollama": ollama_answers.refusal,
+}
 
 
 def default_reply(request: Received, memory: Memory) -> Reply:
@@ -27,14 +37,13 @@ def default_reply(request: Received, memory: Memory) -> Reply:
         if found := pattern.fullmatch(request.path):
             if provider == "models":
                 provider = "anthropic" if request.header("anthropic-version") else "openai"
-            module = _MODULES[provider]
             try:
                 if request.method != method:
                     raise RefusedError(f"Method {request.method} is not allowed here", status=405)
-                return module.answer(request, found[1], memory)
+                return _ANSWERS[provider](request, found[1], memory)
             except RefusedError as error:
                 request.refusal = error.message
-                return module.refusal(error)
+                return _REFUSALS[provider](error)
     request.refusal = f"no provider has the path {request.path}"
     return Reply(
         404, [("content-type", "application/json")], encoded({"error": {"message": request.refusal}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, TypeGuard
 
 
 class RefusedError(Exception):
@@ -51,9 +51,14 @@ def unbase64(text: Any) -> bytes | None:
         return None
 
 
-def is_int(value: Any) -> bool:
+def tag(value: Any) -> str | None:
+    """The value where it is a string: what a `type` or `role` may be."""
+    return value if isinstance(value, str) else None
+
+
+def is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

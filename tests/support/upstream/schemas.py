@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
 _LEAVES: dict[str, Any] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "null": None}
 _CLAUDE_UNSUPPORTED = (
     "minimum",
@@ -35,6 +38,15 @@ _OPENAI_UNSUPPORTED = (
     "patternProperties",
     "dependentRequired",
 )
+
+
+def schema_fault(schema: Any) -> str | None:
+    """Why this is no JSON schema; None: it is one."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        return str(error.message)
+    return None
 
 
 def instance(schema: Any, root: Any = None, depth: int = 0) -> Any:
@@ -92,6 +104,8 @@ def openai_strict_fault(schema: Any) -> str | None:
     if not isinstance(schema, dict) or schema.get("type") != "object":
         kind = schema.get("type") if isinstance(schema, dict) else None
         return f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'."
+    if fault := schema_fault(schema):
+        return fault
     for path, node in nodes(schema):
         where = "(" + ", ".join(f"'{part}'" for part in path) + ("," if len(path) == 1 else "") + ")"
         if fault := _openai_node_fault(node):
@@ -119,6 +133,8 @@ def _openai_node_fault(node: dict[str, Any]) -> str | None:
 
 def claude_format_fault(schema: Any) -> str | None:
     """What Anthropic's structured outputs say against a schema; None: nothing."""
+    if fault := schema_fault(schema):
+        return f"JSON schema is invalid: {fault}"
     for _, node in nodes(schema):
         kind = node.get("type")
         if kind == "object" and node.get("additionalProperties") is not False:
