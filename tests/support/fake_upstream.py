@@ -114,6 +114,7 @@ class FakeUpstream:
         self._connections: set[Connection] = set()
         self._opened = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._log: Callable[[Received], None] | None = None
 
@@ -147,10 +148,9 @@ class FakeUpstream:
         def run() -> None:
             with asyncio.Runner() as runner:
                 self._loop = runner.get_loop()
-                stop = asyncio.Event()
-                self._stop = stop
+                self._stop = asyncio.Event()
                 try:
-                    runner.run(self._serve(port, ready, stop))
+                    runner.run(self._serve(port, ready, self._stop))
                 except OSError as error:
                     failure.append(error)
                     ready.set()
@@ -175,7 +175,7 @@ class FakeUpstream:
 
     def stop(self) -> None:
         """Stop listening and drop every connection."""
-        if self._loop is not None and self._thread is not None and self._thread.is_alive():
+        if self._loop and self._stop and self._thread and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
 

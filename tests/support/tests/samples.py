@@ -22,7 +22,7 @@ def call(url: str, body: Any, *, headers: dict[str, str] | None = None, raw: boo
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {"content-type": "application/json", **(KEYS if headers is None else headers)}
     try:
-        connection.request("POST", parts.path, data, sent)
+        connection.request("POST", parts.path + (f"?{parts.query}" if parts.query else ""), data, sent)
         reply = connection.getresponse()
         answer = reply.read()
         return reply.status, answer if raw else json.loads(answer)

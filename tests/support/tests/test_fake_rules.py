@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.tests import test_fake_anthropic as claude
 from tests.support.tests import test_fake_openai as gpt
 from tests.support.tests.samples import JPEG, PDF, PNG
+from tests.support.tests.test_fake_anthropic import LEGACY, WEATHER, L, T
+from tests.support.tests.test_fake_anthropic_rules import RESULT, USE
 from tests.support.upstream.memory import Memory
 from tests.support.upstream.providers import default_reply
 from tests.support.upstream.signing import signature
@@ -80,7 +81,7 @@ OPENAI = {
     "user": "u",
 }
 ANTHROPIC = {
-    "model": claude.L,
+    "model": L,
     "max_tokens": 4096,
     "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
     "messages": [
@@ -95,10 +96,10 @@ ANTHROPIC = {
                 },
             ],
         },
-        {"role": "assistant", "content": [claude.USE]},
-        {"role": "user", "content": [{**claude.RESULT, "content": [{"type": "text", "text": "x"}]}]},
+        {"role": "assistant", "content": [USE]},
+        {"role": "user", "content": [{**RESULT, "content": [{"type": "text", "text": "x"}]}]},
     ],
-    "tools": [claude.WEATHER],
+    "tools": [WEATHER],
     "tool_choice": {"type": "tool", "name": "weather"},
     "thinking": {"type": "disabled"},
     "output_config": {
@@ -109,21 +110,21 @@ ANTHROPIC = {
     "temperature": 0.5,
     "stream": True,
 }
-LEGACY_THINKING = {
-    "model": claude.T,
+THINKING_LOOP = {
+    "model": T,
     "max_tokens": 2000,
     "temperature": 1,
-    "thinking": claude.LEGACY,
-    "tools": [claude.WEATHER],
+    "thinking": LEGACY,
+    "tools": [WEATHER],
     "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
     "output_config": {"effort": "low"},
     "messages": [
         {"role": "user", "content": "hi"},
         {
             "role": "assistant",
-            "content": [{"type": "thinking", "thinking": "x", "signature": signature("x")}, claude.USE],
+            "content": [{"type": "thinking", "thinking": "x", "signature": signature("x")}, USE],
         },
-        {"role": "user", "content": [claude.RESULT]},
+        {"role": "user", "content": [RESULT]},
     ],
 }
 OLLAMA = {
@@ -157,7 +158,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {"model": "text-embedding-3-small", "input": ["a"], "dimensions": 4, "encoding_format": "float"},
     ),
     ("/v1/messages", ANTHROPIC),
-    ("/v1/messages", LEGACY_THINKING),
+    ("/v1/messages", THINKING_LOOP),
     ("/api/chat", OLLAMA),
     ("/api/generate", {"model": "llama3.2", "prompt": "x", "system": "y", "options": {}, "images": []}),
     ("/api/embed", {"model": "nomic-embed-text", "input": ["x"], "dimensions": 4}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -149,9 +150,11 @@ def test_one_byte_segments_lose_nothing(fake_upstream: FakeUpstream) -> None:
     fake_upstream.script(CHAT, [SendHead(), OneByteSegments(text)])
     with connected(fake_upstream) as sock:
         sock.sendall(request(BODY, CHAT, "Connection: close"))
-        reads = list(iter(lambda: sock.recv(65536), b""))
-    assert unchunked(b"".join(reads)) == text
-    assert len(reads) > 1
+        wire = read_all(sock)
+        assert unchunked(wire) == text
+        if sys.platform == "linux":
+            counted = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 156)
+            assert int.from_bytes(counted[152:156], sys.byteorder) >= len(text)  # tcpi_data_segs_in
 
 
 # -- how an answer ends
@@ -199,11 +202,8 @@ def test_stall_lasts_until_the_client_leaves(fake_upstream: FakeUpstream) -> Non
             sock.recv(1)
         record = fake_upstream.last
         assert not fake_upstream.wait_closed(record, 0.05)
-    left = time.monotonic()
     assert fake_upstream.wait_closed(record)
     assert record.aborted
-    assert record.closed_at is not None
-    assert record.closed_at - left < 1
     assert record.sent > 0
 
 

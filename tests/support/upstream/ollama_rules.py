@@ -21,6 +21,7 @@ _MESSAGE_FIELDS = frozenset(
 )
 _TOOL_FIELDS = frozenset(("type", "function", "items"))
 _FUNCTION_FIELDS = frozenset(("name", "description", "parameters"))
+# Ollama's templates silently lose a message of any other role; here it is refused, so that no test misses it.
 _ROLES = ("system", "user", "assistant", "tool")
 _LEVELS = ("low", "medium", "high", "max")
 _INTS = frozenset(

@@ -33,8 +33,8 @@ class Received:
     `connection` counts the connections from 1, `turn` the requests on this connection from 1. `headers`
     keeps order and spelling. `at`, `closed_at` are `time.monotonic()` seconds; `closed_at` is when the
     client closed the connection (None while it has not). `sent` counts body and head bytes that left this
-    process. `finished`: the whole answer was written. `refusal` is the provider's message if a rule refused
-    it; `ignored` names fields that the provider would silently ignore.
+    process. `finished`: the answer, or its script, came to its end. `refusal` is the provider's message if
+    a rule refused it; `ignored` names fields that the provider would silently ignore.
     """
 
     number: int
@@ -90,7 +90,8 @@ Handler = Callable[["Connection", Received], Awaitable[bool]]
 
 
 class Connection(asyncio.Protocol):
-    """One client connection. `serve` runs as a task that is cancelled as soon as the client is gone."""
+    """One client connection. `_serve` runs as a task that is cancelled as soon as the client is gone; a
+    client that closes only its sending half counts as gone."""
 
     def __init__(self, number: int, handler: Handler, forget: Callable[[Connection], None]) -> None:
         self.number = number
