@@ -14,7 +14,6 @@ The words:
 - `max_completion_tokens`: the cap goes by this name, and the instructions by the role `developer`.
 - `effort_none`, `effort_minimal`, `effort_xhigh`, `effort_max`: these efforts besides low to high.
 - `cache_breakpoints`: content parts may carry `prompt_cache_breakpoint`.
-- `any_tool_name`: not used by rows; names are always made safe.
 """
 
 from __future__ import annotations
@@ -46,10 +45,14 @@ MANNERS = frozenset(
 
 _CLAUDE = re.compile(
     r"claude-(?:(?P<old>\d)(?:[-.](?P<old_minor>\d))?-)?(?P<family>opus|sonnet|haiku|fable|mythos|instant)?"
-    r"(?:-(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?)?"
+    r"(?:-?(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?)?"
 )
 _GPT = re.compile(r"(?:^|/)(?:ft:)?gpt-(?P<major>\d+)(?:\.(?P<minor>\d+))?(?P<rest>[^/]*)")
 _O_SERIES = re.compile(r"(?:^|/)(?:ft:)?o\d+(?:-|$)")
+
+# The cap sent when neither client, row nor name gives one: Anthropic requires a cap, every newer model allows
+# this one, and a low one would cut answers short without a word.
+DEFAULT_MAX_OUTPUT = 32000
 
 _CONTENT = frozenset({"tools", "vision", "documents", "json_schema"})
 _ALWAYS = frozenset({"forced_tools"})
@@ -62,6 +65,7 @@ _FOREIGN = frozenset(
         "audio",
         "json_schema",
         "sampling",
+        "prefill",
         "forced_tools",
         "reasoning_with_tools",
     }
@@ -97,11 +101,12 @@ def capabilities_of(name: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1024)
-def max_output_of(name: str) -> int:
-    """The most tokens a Claude model may be asked for, by name; what is sent when a client sets no cap,
-    because Anthropic requires one and a lower one would cut answers short without a word."""
+def max_output_of(name: str) -> int | None:
+    """The most tokens a Claude model may be asked for, where its name tells; None for newer and others."""
     version = claude_version(name.lower())
-    if version is None or version < (3, 5):
+    if version is None or version >= (4, 6):
+        return None
+    if version < (3, 5):
         return 4096
     if version < (3, 7):
         return 8192
@@ -117,8 +122,6 @@ def claude_version(name: str) -> tuple[int, int] | None:
         return (99, 0)
     if found["old"]:
         return int(found["old"]), int(found["old_minor"] or 0)
-    if found["major"] and found["family"] is None:
-        return int(found["major"]), int(found["minor"] or 0)
     if found["major"]:
         return int(found["major"]), int(found["minor"] or 0)
     return (1, 0) if found["family"] == "instant" else (99, 0)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from dialects.errors import GatewayError, bad_request
+from dialects.errors import UPSTREAM_BAD, Detail, GatewayError, bad_request
 from dialects.types import JsonObject, Usage
 
 # --- Ids ---------------------------------------------------------------------------------------------
@@ -232,10 +232,22 @@ def messages_usage(usage: Usage) -> JsonObject:
 # --- Losses and refusals -----------------------------------------------------------------------------
 
 
+_FIELD_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}", re.ASCII)
+
+
 class Losses(list[str]):
-    """The client's fields that could not travel, each once, in the order in which they were met."""
+    """The client's fields that could not travel, each once, in the order in which they were met.
+
+    They go into a header and a log line, so a client cannot write anything there: names that are no plain
+    field names are counted as one, and so are those beyond the limit.
+    """
+
+    _LIMIT = 40
+    _OTHER = "other"
 
     def note(self, name: str) -> None:
+        if len(self) >= self._LIMIT or not _FIELD_NAME.fullmatch(name):
+            name = self._OTHER
         if name not in self:
             self.append(name)
 
@@ -262,3 +274,24 @@ def as_text(value: Any, where: str) -> str:
     if type(value) is not str:
         raise bad_request(f"'{where}' must be a string.", where, "invalid_type")
     return value
+
+
+# --- Answers that are none -----------------------------------------------------------------------------
+
+
+def invalid_answer() -> GatewayError:
+    """An upstream answer or event whose shape is not its dialect's."""
+    return GatewayError(
+        UPSTREAM_BAD,
+        "The provider's answer is not of the expected form.",
+        Detail(code="upstream_invalid_response"),
+    )
+
+
+def truncated_answer() -> GatewayError:
+    """An upstream answer that ends without saying why. No reason is made up for it."""
+    return GatewayError(
+        UPSTREAM_BAD,
+        "The provider's answer ended before it was complete.",
+        Detail(code="upstream_truncated"),
+    )

@@ -1,4 +1,4 @@
-"""JSON schemas across providers: what each one's structured output accepts, and what it must be told in words."""
+"""JSON schemas across providers: what each one's structured output accepts, and how to get there."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def as_object(schema: Any) -> dict[str, Any]:
 
 def for_anthropic(schema: Any) -> Any:
     """A copy that Anthropic's structured output accepts: objects closed, refused keywords told in the
-    description, `oneOf` as `anyOf`."""
+    description, `oneOf` as `anyOf`. Depth is bounded by the parser's limit."""
     if type(schema) is not dict:
         return schema
     clean: dict[str, Any] = {}
@@ -56,8 +56,9 @@ def for_anthropic(schema: Any) -> Any:
             clean[name] = {key: for_anthropic(inner) for key, inner in value.items()}
         elif name in _MANY and type(value) is list:
             options = [for_anthropic(inner) for inner in value]
-            name = "anyOf" if name == "oneOf" else name
-            clean[name] = clean.get(name, []) + options
+            if name == "oneOf" and "anyOf" not in schema:
+                name = "anyOf"
+            clean[name] = options
         else:
             clean[name] = for_anthropic(value) if name in _ONE else value
     if schema.get("type") == "object" or "properties" in schema:
@@ -77,9 +78,9 @@ def is_strict(schema: Any) -> bool:
         if type(node) is not dict or not _NOT_STRICT.isdisjoint(node):
             return False
         properties = node.get("properties")
-        if node.get("type") == "object" or properties is not None:
-            if not _is_closed(node, properties):
-                return False
+        is_object = node.get("type") == "object" or properties is not None
+        if is_object and not _is_closed(node, properties):
+            return False
         stack += _below(node)
     return True
 
@@ -97,10 +98,9 @@ def _below(node: dict[str, Any]) -> list[Any]:
         inner = node.get(name)
         if type(inner) is dict:
             found += inner.values()
-    for name in ("anyOf",):
-        inner = node.get(name)
-        if type(inner) is list:
-            found += inner
+    options = node.get("anyOf")
+    if type(options) is list:
+        found += options
     if "items" in node:
         found.append(node["items"])
     return found

@@ -131,12 +131,18 @@ class NdjsonFramer:
         return bool(self._held.strip())
 
 
-def frame(data: bytes, name: str = "") -> bytes:
-    """One SSE event around JSON on one line. Line separators that some readers split on are escaped."""
+def escape(data: bytes) -> bytes:
+    """JSON with the line separators escaped that some readers split on."""
     if b"\xe2\x80" in data:
         data = data.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     if b"\xc2\x85" in data:
         data = data.replace(b"\xc2\x85", b"\\u0085")
+    return data
+
+
+def frame(data: bytes, name: str = "") -> bytes:
+    """One SSE event around JSON on one line."""
+    data = escape(data)
     if name:
         return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
     return b"data: %b\n\n" % data
