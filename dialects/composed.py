@@ -1,0 +1,47 @@
+"""Two pairs in a row, for a client and a provider that have no pair of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from dialects.capabilities import capabilities_of
+from dialects.parts import Losses
+from dialects.types import Dialect, Event, JsonObject, ModelFacts, Translator
+
+# The dialect between is only a form on the way: whatever it can say goes on, and what the provider's model
+# cannot do is for the second pair to decide. So the first sees a model of unknown make.
+_EVERYTHING = capabilities_of("")
+
+
+class Composed:
+    """Client's dialect to `middle` by `outer`, `middle` to the provider's by `inner`; a stream's frames of
+    `inner` are read again in memory."""
+
+    def __init__(
+        self, outer: Callable[[], Translator], middle: Dialect, inner: Callable[[], Translator]
+    ) -> None:
+        self._outer = outer()
+        self._inner = inner()
+        self._framer = middle.framer()
+        self._losses = Losses()
+        self.dropped: list[str] = self._losses
+
+    def request(self, body: JsonObject, model: ModelFacts) -> JsonObject:
+        between = self._outer.request(body, replace(model, capabilities=_EVERYTHING))
+        out = self._inner.request(between, model)
+        for name in (*self._outer.dropped, *self._inner.dropped):
+            self._losses.note(name)
+        return out
+
+    def response(self, body: JsonObject) -> JsonObject:
+        return self._outer.response(self._inner.response(body))
+
+    def event(self, event: Event) -> bytes:
+        return self._carry(self._framer.feed(self._inner.event(event)))
+
+    def finish(self) -> bytes:
+        return self._carry(self._framer.feed(self._inner.finish())) + self._outer.finish()
+
+    def _carry(self, events: Iterable[Event]) -> bytes:
+        return b"".join(map(self._outer.event, events))

@@ -1,0 +1,45 @@
+"""The table of dialects and pairs: who can be understood by whom, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from dialects.chat import CHAT
+from dialects.chat_via_messages import ChatViaMessages
+from dialects.chat_via_ollama import ChatViaOllama
+from dialects.completions import COMPLETIONS
+from dialects.completions_via_chat import CompletionsViaChat
+from dialects.composed import Composed
+from dialects.embeddings import EMBEDDINGS
+from dialects.embeddings_via_ollama import EmbeddingsViaOllama
+from dialects.messages import MESSAGES
+from dialects.messages_via_chat import MessagesViaChat
+from dialects.messages_via_ollama import MessagesViaOllama
+from dialects.ollama_chat import OLLAMA_CHAT
+from dialects.ollama_embed import OLLAMA_EMBED
+from dialects.types import Dialect, Translator
+
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect for dialect in (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, OLLAMA_CHAT, OLLAMA_EMBED)
+}
+
+# (client, provider) to a new translator. The same name on both sides needs none: the bytes go through.
+TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
+    ("chat", "messages"): ChatViaMessages,
+    ("chat", "ollama_chat"): ChatViaOllama,
+    ("messages", "chat"): MessagesViaChat,
+    ("messages", "ollama_chat"): MessagesViaOllama,
+    ("completions", "chat"): CompletionsViaChat,
+    ("completions", "messages"): partial(Composed, CompletionsViaChat, CHAT, ChatViaMessages),
+    ("completions", "ollama_chat"): partial(Composed, CompletionsViaChat, CHAT, ChatViaOllama),
+    ("embeddings", "ollama_embed"): EmbeddingsViaOllama,
+}
+
+
+def choose(client: str, offered: tuple[str, ...]) -> str | None:
+    """The dialect to speak with a provider that offers these, best first: the client's own where it can be,
+    else the first for which there is a pair; None when nobody can translate."""
+    if client in offered:
+        return client
+    return next((name for name in offered if (client, name) in TRANSLATORS), None)
