@@ -102,15 +102,31 @@ def capabilities_of(name: str) -> frozenset[str]:
 
 @lru_cache(maxsize=1024)
 def max_output_of(name: str) -> int | None:
-    """The most tokens a Claude model may be asked for, where its name tells; None for newer and others."""
-    version = claude_version(name.lower())
-    if version is None or version >= (4, 6):
+    """The most tokens a Claude or GPT model may be asked for, where its name tells; None for all others.
+    More than that is a 400 there, and clients of the other family do ask for more."""
+    name = name.lower()
+    version = claude_version(name)
+    if version is not None:
+        return _claude_output(name, version)
+    return next((most for pattern, most in _GPT_OUTPUT if re.search(pattern, name)), None)
+
+
+_GPT_OUTPUT: tuple[tuple[str, int], ...] = (
+    (r"gpt-5-chat|gpt-4o", 16384),
+    (r"gpt-4\.1", 32768),
+    (r"gpt-4-turbo|gpt-3\.5", 4096),
+    (r"gpt-4(-\d{4})?$", 8192),
+)
+
+
+def _claude_output(name: str, version: tuple[int, int]) -> int | None:
+    if version >= (4, 6):
         return None
     if version < (3, 5):
         return 4096
     if version < (3, 7):
         return 8192
-    return 32000 if (4, 0) <= version < (4, 5) and "opus" in name.lower() else 64000
+    return 32000 if (4, 0) <= version < (4, 5) and "opus" in name else 64000
 
 
 def claude_version(name: str) -> tuple[int, int] | None:
@@ -133,7 +149,7 @@ def _claude(name: str, version: tuple[int, int]) -> frozenset[str]:
         words.add("vision")
     if version >= (3, 5):
         words.add("documents")
-    if version >= (4, 5):
+    if version >= (4, 5) or (version == (4, 1) and "opus" in name):
         words.add("json_schema")
     newest = version >= (4, 7) or "fable" in name or "mythos" in name
     if newest:
@@ -168,7 +184,7 @@ def _gpt(version: tuple[int, int], rest: str) -> frozenset[str]:
         words.add("effort_none")
     if version < (5, 4):
         words.add("reasoning_with_tools")
-    if version >= (5, 2) or "codex-max" in rest:
+    if version >= (5, 4) or "codex-max" in rest:
         words.add("effort_xhigh")
     if version >= (5, 6):
         words |= {"effort_max", "cache_breakpoints"}

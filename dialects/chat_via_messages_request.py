@@ -149,7 +149,10 @@ class RequestBuilder:
         description = as_text(function.get("description"), f"{where}.description")
         if description:
             made["description"] = description
-        made["input_schema"] = schema.as_object(function.get("parameters"))
+        whole = schema.as_object(function.get("parameters"))
+        made["input_schema"] = schema.without_top_choice(whole)
+        if made["input_schema"] is not whole:
+            self._losses.note("tools.function.parameters")
         if function.get("strict") is True:
             if "json_schema" in self._caps:
                 made["input_schema"] = schema.for_anthropic(made["input_schema"])

@@ -69,7 +69,7 @@ def type_name(value: Any) -> str:
 _TYPE_NAMES: dict[type, str] = {
     bool: "a boolean",
     int: "an integer",
-    float: "a decimal number",
+    float: "a decimal",
     str: "a string",
     list: "an array",
     dict: "an object",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dialects import schema
+from dialects.capabilities import max_output_of
 from dialects.errors import GatewayError, bad_request
 from dialects.parts import (
     EFFORTS,
@@ -61,6 +62,7 @@ class RequestBuilder:
 
     def __init__(self, body: JsonObject, model: ModelFacts, caps: frozenset[str], plan: Plan) -> None:
         self._body = body
+        self._model = model
         self._caps = caps
         self._plan = plan
         self._losses = plan.losses
@@ -91,6 +93,11 @@ class RequestBuilder:
             # It only warms a cache that this provider does not have; the least that it takes is one.
             self._losses.note("max_tokens")
             cap = 1
+        most = self._model.max_output_tokens or max_output_of(self._model.name)
+        if most and cap > most:
+            # The provider would refuse it; every answer it could have given still fits.
+            self._losses.note("max_tokens")
+            cap = most
         self._out["max_completion_tokens" if self._newer else "max_tokens"] = cap
 
     # --- Tools ---

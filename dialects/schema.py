@@ -42,6 +42,40 @@ def as_object(schema: Any) -> dict[str, Any]:
     return schema if schema.get("type") == "object" else {**schema, "type": "object"}
 
 
+def without_top_choice(schema: dict[str, Any]) -> dict[str, Any]:
+    """An object schema without `anyOf`, `oneOf` or `allOf` at its top, where Anthropic refuses them in a
+    tool: the alternatives' properties are all offered, and what every alternative requires is required."""
+    groups = [schema[name] for name in _MANY if type(schema.get(name)) is list]
+    if not groups:
+        return schema
+    merged = {name: value for name, value in schema.items() if name not in _MANY}
+    properties = dict(_dict(schema.get("properties")))
+    required = list(_list(schema.get("required")))
+    for name in _MANY:
+        options = [option for option in _list(schema.get(name)) if type(option) is dict]
+        for option in options:
+            properties = {**_dict(option.get("properties")), **properties}
+        wanted = [_list(option.get("required")) for option in options]
+        every = [w for one in wanted for w in one] if name == "allOf" else _common(wanted)
+        required += [w for w in every if w not in required]
+    merged["properties"] = properties
+    if required:
+        merged["required"] = required
+    return merged
+
+
+def _common(lists: list[list[Any]]) -> list[Any]:
+    return [item for item in lists[0] if all(item in other for other in lists)] if lists else []
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if type(value) is dict else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if type(value) is list else []
+
+
 def for_anthropic(schema: Any) -> Any:
     """A copy that Anthropic's structured output accepts: objects closed, refused keywords told in the
     description, `oneOf` as `anyOf`. Depth is bounded by the parser's limit."""
