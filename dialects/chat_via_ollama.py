@@ -80,7 +80,7 @@ class ChatViaOllama:
         self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         _refuse(body)
         capabilities = resolve(model)
-        messages = _Conversation(self._losses, capabilities).read(body.get("messages"))
+        messages = _Conversation(self._losses, model).read(body.get("messages"))
         out: JsonObject = {
             "model": model.name,
             "messages": messages,
@@ -323,11 +323,13 @@ class ChatViaOllama:
 class _Conversation:
     """A client's messages as Ollama's: one for one, with texts joined and media apart."""
 
-    def __init__(self, losses: Losses, capabilities: frozenset[str]) -> None:
+    def __init__(self, losses: Losses, model: ModelFacts) -> None:
         self._losses = losses
-        self._capabilities = capabilities
+        # By its row only: few models hear, and those that do not would read the sound as a picture.
+        self._hears = "audio" in model.capabilities
         # Older templates know a result only by its tool's name.
         self._names: dict[str, str] = {}
+        self._function_calls = 0
         self._roles: Mapping[str, Callable[[JsonObject, str], JsonObject]] = {
             "system": self._system,
             # Templates do not know it: the message would vanish.
@@ -368,7 +370,9 @@ class _Conversation:
         calls = [self._call(c, f"{where}.tool_calls[{i}]") for i, c in enumerate(_calls_of(message, where))]
         legacy = message.get("function_call")
         if legacy:
-            calls.append(self._call({"function": legacy}, f"{where}.function_call"))
+            self._function_calls += 1
+            made = {"id": f"call_{self._function_calls}", "function": legacy}
+            calls.append(self._call(made, f"{where}.function_call"))
         if calls:
             out["tool_calls"] = calls
         return out
@@ -403,7 +407,8 @@ class _Conversation:
 
     def _function(self, message: JsonObject, where: str) -> JsonObject:
         name = as_text(message.get("name"), f"{where}.name")
-        return {"role": "tool", **self._content(message, where), "tool_name": name}
+        out = {"role": "tool", **self._content(message, where), "tool_name": name}
+        return {**out, "tool_call_id": f"call_{self._function_calls}"} if self._function_calls else out
 
     def _content(self, message: JsonObject, where: str) -> JsonObject:
         content = message.get("content")
@@ -438,7 +443,7 @@ class _Conversation:
 
     def _audio(self, audio: Any, where: str) -> str:
         # Models that hear take sound in the place of pictures.
-        if "audio" not in self._capabilities:
+        if not self._hears:
             raise bad_request("This model does not take audio.", where, "unsupported_media")
         return ollama.picture(audio.get("data") if type(audio) is dict else None, where)
 

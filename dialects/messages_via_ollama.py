@@ -208,7 +208,8 @@ class MessagesViaOllama:
             return out
         if "reasoning" in resolve(model):
             # A model that can think does so unless it is told not to, so `false` is sent as well.
-            out["think"] = ollama.think(effort, model.name)
+            # Ollama's own route for this dialect takes `xhigh` for high.
+            out["think"] = ollama.think("high" if effort == "xhigh" else effort, model.name)
         elif effort != "none":
             # Ollama refuses `think` for a model that cannot, and coding agents always ask for it.
             self._losses.note(asked)

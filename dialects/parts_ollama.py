@@ -307,7 +307,7 @@ class _Inliner:
             return copy
         del copy["$ref"]
         if reference in path or reference == "#":
-            self._losses.note("tools.parameters.$ref")
+            self._losses.note("tools.parameters")
             return {"type": "object", **copy}
         found: JsonObject = self.schema(target, (*path, reference), depth + 1)
         return {**found, **copy}
