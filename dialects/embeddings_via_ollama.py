@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import struct
 from typing import Any
 
@@ -15,7 +14,7 @@ from dialects.types import Event, JsonObject, ModelFacts
 _KNOWN = frozenset(
     {"model", "input", "dimensions", "encoding_format", "keep_alive", "truncate", "options", "num_ctx"}
 )
-_FLOAT32_MAX = 3.4028234663852886e38
+_NUMBERS = frozenset({float, int})
 
 
 class EmbeddingsViaOllama:
@@ -81,9 +80,7 @@ class EmbeddingsViaOllama:
         return b""
 
     def _vector(self, vector: Any) -> list[float] | str:
-        if type(vector) is not list or not all(
-            type(x) in (float, int) and math.isfinite(x) and abs(x) <= _FLOAT32_MAX for x in vector
-        ):
+        if type(vector) is not list or not _NUMBERS.issuperset(map(type, vector)):
             raise invalid_answer()
         if self._width is not None and len(vector) != self._width:
             raise bad_request(
@@ -93,7 +90,11 @@ class EmbeddingsViaOllama:
             )
         if not self._base64:
             return vector
-        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        try:
+            packed = struct.pack(f"<{len(vector)}f", *vector)
+        except (OverflowError, struct.error):
+            raise invalid_answer() from None
+        return base64.b64encode(packed).decode()
 
 
 def _texts(given: Any) -> list[str]:
