@@ -54,6 +54,11 @@ _O_SERIES = re.compile(r"(?:^|/)(?:ft:)?o\d+(?:-|$)")
 # this one, and a low one would cut answers short without a word.
 DEFAULT_MAX_OUTPUT = 32000
 
+# Qwen 3's coders, embedders and later instruct models answer at once.
+_FOREIGN_REASONING = re.compile(
+    r"gpt-oss|deepseek-r|qwq|magistral|qwen3(?!-coder|-embed|-rerank)(?!.*instruct)"
+)
+
 _CONTENT = frozenset({"tools", "vision", "documents", "json_schema"})
 _ALWAYS = frozenset({"forced_tools"})
 # A server of unknown make: everything is passed on, only what few such servers have is left out.
@@ -95,7 +100,7 @@ def capabilities_of(name: str) -> frozenset[str]:
     gpt = _GPT.search(name)
     if gpt:
         return _gpt((int(gpt["major"]), int(gpt["minor"] or 0)), gpt["rest"])
-    if re.search(r"gpt-oss|deepseek-r|qwq|qwen3|magistral", name):
+    if _FOREIGN_REASONING.search(name):
         return _FOREIGN | {"reasoning"}
     return _FOREIGN
 

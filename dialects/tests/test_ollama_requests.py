@@ -236,3 +236,22 @@ def test_a_reference_to_nowhere_stays() -> None:
     losses = Losses()
     assert inlined(schema, losses) == schema
     assert losses == []
+
+
+@pytest.mark.parametrize(
+    ("model", "thinks"),
+    [
+        ("qwen3:8b", True),
+        ("gpt-oss:120b-cloud", True),
+        ("deepseek-r1:7b", True),
+        ("qwen3-coder:30b", False),
+        ("qwen3:30b-a3b-instruct-2507", False),
+        ("qwen3-embedding", False),
+        ("llama3.2", False),
+        ("qwen2.5-coder", False),
+    ],
+)
+def test_thinking_by_name(model: str, thinks: bool) -> None:
+    translator, sent = asked("chat", "ollama_chat", {"messages": USER, "reasoning_effort": "high"}, model)
+    assert ("think" in sent) is thinks
+    assert (translator.dropped == ["reasoning_effort"]) is not thinks

@@ -193,7 +193,7 @@ def test_choose() -> None:
 
 
 def test_the_table_is_whole() -> None:
-    """Every name is a dialect's, no pair is of one dialect with itself, and each call makes a new translator."""
+    """Every name is a dialect's, no pair is of one with itself, and each call makes a new translator."""
     assert all(DIALECTS[name].name == name for name in DIALECTS)
     for client, upstream in PAIRS:
         assert client in DIALECTS
