@@ -269,7 +269,9 @@ class RequestBuilder:
         if cap <= MIN_BUDGET or self._is_forced() or self._lacks_thoughts():
             self._losses.note(field_name)
             return
-        self._out["thinking"] = {"type": "enabled", "budget_tokens": min(budget, cap - 1)}
+        # Thinking counts against the cap: at least half of it is left for the answer where possible.
+        room = max(MIN_BUDGET, cap // 2)
+        self._out["thinking"] = {"type": "enabled", "budget_tokens": min(budget, room)}
 
     def _wanted_effort(self) -> tuple[str | None, int, str]:
         """(effort, budget in tokens, the field that asked); no effort where none did."""

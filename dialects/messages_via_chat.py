@@ -8,7 +8,7 @@ from dialects.capabilities import resolve
 from dialects.chat import openai_usage
 from dialects.messages_via_chat_request import Plan, RequestBuilder
 from dialects.messages_via_chat_stream import MessageEvents, refusal_details, stop_reason
-from dialects.parts import invalid_answer, messages_usage, new_id, tool_input
+from dialects.parts import invalid_answer, messages_usage, new_id, parsed_arguments
 from dialects.types import Event, JsonObject, ModelFacts, Usage
 
 
@@ -84,7 +84,8 @@ class MessagesViaChat:
             "type": "tool_use",
             "id": call_id if call_id and type(call_id) is str else new_id("toolu_"),
             "name": self._plan.names.back(function["name"]),
-            "input": tool_input(function.get("arguments")),
+            # Broken text cannot be an input, and the client is not to run what the model did not say.
+            "input": parsed_arguments(function.get("arguments")) or {},
         }
 
 

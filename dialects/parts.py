@@ -121,9 +121,8 @@ class ToolNames:
         return self._back.get(name, name)
 
 
-def tool_input(arguments: Any) -> JsonObject:
-    """A call's arguments as an object: nothing is `{}`; text that is not an object is kept under one key,
-    so that the model sees what it wrote."""
+def parsed_arguments(arguments: Any) -> JsonObject | None:
+    """A call's arguments as an object; nothing is `{}`; None for text that is no JSON object."""
     if type(arguments) is dict:
         return arguments
     if not arguments or type(arguments) is not str or not arguments.strip():
@@ -131,8 +130,15 @@ def tool_input(arguments: Any) -> JsonObject:
     try:
         value = orjson.loads(arguments)
     except ValueError:
-        value = None
-    return value if type(value) is dict else {"_raw_arguments": arguments}
+        return None
+    return value if type(value) is dict else None
+
+
+def tool_input(arguments: Any) -> JsonObject:
+    """A past call's arguments as an object; text that is none is kept under one key, so that the model
+    sees what it wrote."""
+    parsed = parsed_arguments(arguments)
+    return {"_raw_arguments": arguments} if parsed is None else parsed
 
 
 def tool_arguments(value: Any) -> str:

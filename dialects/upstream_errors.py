@@ -40,7 +40,7 @@ _SECRETS = re.compile(
     r"\b(?:https?|wss?|ftp)://[^\s\"'<>)\]}]+"  # addresses
     r"|\b(?:bearer|basic)\s+[\w.~+/=*-]{6,}"  # credentials in a header's form
     r"|\b(?:sk|pk|rk|gsk|xai|key|gw|hf|AIza|AKIA|ghp|org|proj|user|acct)[-_][\w*.-]{6,}"  # keys, accounts
-    r"|\beyJ[\w-]{8,}[\w.-]*"  # JSON web tokens
+    r"|\beyJ[\w-]{4,}\.[\w.-]*"  # JSON web tokens
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"  # IPv4
     r"|(?<![\w.])(?:/[\w.-]+){3,}"  # file paths
     r"|[\w+-]{40,}",  # anything long and opaque
