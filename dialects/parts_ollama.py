@@ -42,6 +42,9 @@ SAMPLING_OPTIONS = frozenset(
 # Fields of Ollama's own request that pass from a client of another dialect.
 EXTENSIONS = ("keep_alive", "truncate", "shift")
 
+# What Ollama reads integers into.
+_MAX_INT = (1 << 63) - 1
+
 # A model of this family takes a level of thinking; the others only on or off.
 _LEVELLED = "gpt-oss"
 _LEVELS: Mapping[str, str] = {
@@ -77,8 +80,8 @@ class Options(dict[str, Any]):
                 continue
             if type(value) is float and value.is_integer():
                 value = int(value)
-            if type(value) is not int:
-                raise bad_request(f"'{name}' must be an integer.", name, "invalid_type")
+            if type(value) is not int or abs(value) > _MAX_INT:
+                raise bad_request(f"'{name}' must be an integer of 64 bits.", name, "invalid_type")
             self[option] = value
 
     def stop(self, body: JsonObject, name: str) -> None:

@@ -110,6 +110,7 @@ CHAT_REFUSED = {
     ),
     "temperature of text": ({"messages": USER, "temperature": "hot"}, "temperature"),
     "seed of a fraction": ({"messages": USER, "seed": 1.5}, "seed"),
+    "seed beyond 64 bits": ({"messages": USER, "seed": 1.8446744073709552e19}, "seed"),
     "stop of numbers": ({"messages": USER, "stop": [1]}, "stop"),
     "options of text": ({"messages": USER, "options": "x"}, "options"),
     "format of nonsense": ({"messages": USER, "response_format": {"type": "yaml"}}, "response_format"),
