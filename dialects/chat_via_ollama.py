@@ -177,6 +177,8 @@ class ChatViaOllama:
     def _tools(self, body: JsonObject, messages: list[JsonObject]) -> list[JsonObject]:
         given = body.get("tools")
         self._legacy = not given and bool(body.get("functions"))
+        if given and body.get("functions"):
+            self._losses.note("functions")
         name = "functions" if self._legacy else "tools"
         tools = [self._tool(t, f"{name}[{i}]") for i, t in enumerate(body.get(name) or ())]
         if body.get("parallel_tool_calls") is False and tools:

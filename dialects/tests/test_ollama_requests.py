@@ -256,3 +256,11 @@ def test_thinking_by_name(model: str, thinks: bool) -> None:
     translator, sent = asked("chat", "ollama_chat", {"messages": USER, "reasoning_effort": "high"}, model)
     assert ("think" in sent) is thinks
     assert (translator.dropped == ["reasoning_effort"]) is not thinks
+
+
+def test_the_older_functions_give_way_to_tools() -> None:
+    translator, sent = asked(
+        "chat", "ollama_chat", {"messages": USER, "tools": [TOOL], "functions": [{"name": "old"}]}
+    )
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["f"]
+    assert translator.dropped == ["functions"]
