@@ -33,17 +33,25 @@ AUTH = Fault("auth", 401, "invalid_request_error", "invalid_api_key", "authentic
 PERMISSION = Fault("permission", 403, "permission_error", "permission_denied", "permission_error", False)
 NO_MODEL = Fault("no_model", 404, "invalid_request_error", "model_not_found", "not_found_error", False)
 NOT_FOUND = Fault("not_found", 404, "invalid_request_error", "not_found", "not_found_error", False)
-BAD_METHOD = Fault("bad_method", 405, "invalid_request_error", "method_not_allowed", "invalid_request_error", False)
-BAD_REQUEST = Fault("bad_request", 400, "invalid_request_error", "invalid_value", "invalid_request_error", False)
+BAD_METHOD = Fault(
+    "bad_method", 405, "invalid_request_error", "method_not_allowed", "invalid_request_error", False
+)
+BAD_REQUEST = Fault(
+    "bad_request", 400, "invalid_request_error", "invalid_value", "invalid_request_error", False
+)
 MEDIA = Fault("media", 415, "invalid_request_error", "unsupported_media_type", "invalid_request_error", False)
 SIZE = Fault("size", 413, "invalid_request_error", "request_too_large", "request_too_large", False)
-SLOW_REQUEST = Fault("slow_request", 408, "invalid_request_error", "request_timeout", "invalid_request_error", True)
+SLOW_REQUEST = Fault(
+    "slow_request", 408, "invalid_request_error", "request_timeout", "invalid_request_error", True
+)
 RATE = Fault("rate", 429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error", True)
 BUDGET = Fault("budget", 429, "insufficient_quota", "insufficient_quota", "billing_error", False, 402)
 BUSY = Fault("busy", 503, "server_error", "overloaded", "overloaded_error", True, 529)
 DEPENDENCY = Fault("dependency", 503, "server_error", "dependency_unavailable", "api_error", True)
 UPSTREAM_BAD = Fault("upstream_bad", 502, "upstream_error", "upstream_error", "api_error", False)
-UPSTREAM_TIMEOUT = Fault("upstream_timeout", 504, "upstream_error", "upstream_timeout", "timeout_error", False)
+UPSTREAM_TIMEOUT = Fault(
+    "upstream_timeout", 504, "upstream_error", "upstream_timeout", "timeout_error", False
+)
 INTERNAL = Fault("internal", 500, "server_error", "internal_error", "api_error", False)
 
 

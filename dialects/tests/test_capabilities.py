@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dialects import parts, schema
 from dialects.capabilities import MANNERS, capabilities_of, claude_version, max_output_of, resolve
-from dialects.tests.test_pairs import TREES
+from dialects.tests.hostile import TREES
 from dialects.types import ModelFacts
 from tests.support.upstream.models import claude_model, openai_model
 
