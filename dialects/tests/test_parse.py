@@ -75,7 +75,7 @@ def _refusal(raw: bytes) -> GatewayError:
         (b'{"a":1,"\\u0061":2}', "invalid_json", "twice"),
         (b'{"a" :1, "a"\n:2}', "invalid_json", "twice"),
         (b'{"x":[{"tell-nobody":1,"tell-nobody":1}]}', "invalid_json", "twice"),
-        (b'{"x":"\\u003a\\u003a\\u003a","b":1,"b":1}', "invalid_json", "twice"),
+        (b'{"x":"\\u003A","b":1,"b":1}', "invalid_json", "twice"),
         (b'{"x":":\\":","b":":","b":1}', "invalid_json", "twice"),
         (_nested(MAX_DEPTH + 1), "invalid_json", "64 levels"),
         (b'{"a":' + b"[" * 200_000, "invalid_json", "64 levels"),
