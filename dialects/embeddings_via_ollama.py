@@ -41,8 +41,6 @@ class EmbeddingsViaOllama:
         }
         width = body.get("dimensions")
         if width is not None:
-            if type(width) is not int or width < 1:
-                raise bad_request("'dimensions' must be a positive integer.", "dimensions", "invalid_type")
             self._width = out["dimensions"] = width
         if body.get("keep_alive") is not None:
             out["keep_alive"] = body["keep_alive"]

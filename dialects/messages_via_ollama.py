@@ -322,7 +322,8 @@ class _Conversation:
             self._document(block, where, texts, images)
         elif kind == "search_result":
             inner = self._inner(block.get("content"), f"{where}.content")
-            texts.append(ollama.titled(block.get("title"), inner["content"]))
+            head = [part for part in (block.get("title"), block.get("source")) if type(part) is str and part]
+            texts.append(ollama.titled("\n".join(head), inner["content"]))
         elif kind == "container_upload":
             raise bad_request(f"{where}: files kept at another provider cannot be read", where)
         else:

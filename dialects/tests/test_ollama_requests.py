@@ -103,6 +103,19 @@ CHAT_REFUSED = {
         {"messages": USER, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
         "tool_choice",
     ),
+    "choice of another kind": (
+        {"messages": USER, "tools": [TOOL], "tool_choice": {"type": "custom", "custom": {"name": "f"}}},
+        "tool_choice",
+    ),
+    "allowed tools of nonsense": (
+        {"messages": USER, "tools": [TOOL], "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}},
+        "tool_choice.allowed_tools",
+    ),
+    "call without a name": (
+        {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "c"}]}]},
+        "messages[0].tool_calls[0]",
+    ),
+    "file of no data": (user({"type": "file", "file": None}), "messages[0].content[0]"),
     "choice of nonsense": ({"messages": USER, "tools": [TOOL], "tool_choice": "maybe"}, "tool_choice"),
     "result without an id": (
         {"messages": [{"role": "tool", "content": "x"}]},
@@ -171,6 +184,19 @@ MESSAGES_REFUSED = {
             "tool_choice": {"type": "tool", "name": "g"},
         },
         "tool_choice",
+    ),
+    "choice of nonsense": (
+        {
+            **turn({"type": "text", "text": "x"}),
+            "tools": [{"name": "f", "input_schema": {}}],
+            "tool_choice": {"type": "maybe"},
+        },
+        "tool_choice",
+    ),
+    "search result of nonsense": (turn({"type": "search_result"}), "messages.0.content.0.content"),
+    "result within a result": (
+        turn({"type": "tool_result", "tool_use_id": "t", "content": 7}),
+        "messages.0.content.0.content",
     ),
     "schema missing": (
         {**turn({"type": "text", "text": "x"}), "output_config": {"format": {"type": "json_schema"}}},
