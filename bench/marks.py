@@ -1,8 +1,9 @@
-"""The marks that travel inside prompts and answers, so that a lost, doubled, reordered or foreign chunk shows.
+"""The marks inside prompts and answers that show a lost, doubled, reordered, damaged or foreign chunk.
 
-A prompt carries an *order*: ``bench:<stream id>:<chunks>:<chunks per second>``. It sits in the user's message because that
-is the one field that every gateway carries, whichever dialect it speaks to the upstream. An answer carries one *mark* per
-chunk: ``~<stream id>.<sequence>.<checksum>~``, all hexadecimal, so that no JSON writer needs to escape it.
+A prompt carries an *order*: ``bench:<stream id>:<chunks>:<chunks per second>``. It is in the user's message
+because that is the one field that every gateway carries, whichever dialect it speaks to the upstream. An answer
+carries one *mark* per chunk: ``~<stream id>.<sequence>.<checksum>~``, all hexadecimal, so that no JSON writer
+needs to escape it.
 """
 
 import re
@@ -17,7 +18,7 @@ _ORDER = re.compile(rb"bench:([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a prompt asks of the mock: `chunks` content chunks at `rate` a second (0: as fast as they are taken)."""
+    """What a prompt asks of the mock: `chunks` chunks at `rate` a second (0: as fast as they are taken)."""
 
     stream_id: int
     chunks: int = 1
@@ -43,7 +44,7 @@ def mark(stream_id: int, sequence: int) -> bytes:
 
 
 class StreamCheck:
-    """Follows one answer's marks and names everything that is not exactly 0, 1, 2, ... `chunks` - 1 of its own stream.
+    """Follows one answer's marks and names whatever is not exactly 0, 1, ... `chunks` - 1 of its own stream.
 
     `feed` takes the body in pieces cut anywhere. `faults` counts by name; `close` adds what is still missing.
     """
@@ -100,7 +101,7 @@ class StreamCheck:
         self.seen += 1
 
     def close(self, *, complete: bool) -> None:
-        """Count what is missing. `complete` is true when the answer ended of itself, false when the bench cut it."""
+        """Count what is missing. `complete`: the answer ended of itself; else the bench cut it."""
         if self._tail:
             self._lines(self._tail)
             self._tail = b""
@@ -116,7 +117,7 @@ class StreamCheck:
 
 
 def reply_fault(order: Order, body: bytes) -> str | None:
-    """What is wrong with a whole (not streamed) answer to `order`, or None when it carries exactly its own mark."""
+    """What is wrong with a whole (not streamed) answer to `order`; None when it carries just its own mark."""
     found = _MARK.findall(body)
     if not found:
         return "no mark in the reply"

@@ -1,7 +1,8 @@
-"""The mock provider: OpenAI's and Anthropic's chat endpoints with no work behind them, fast enough not to be the bottleneck.
+"""The mock provider: OpenAI's and Anthropic's chat endpoints, fast enough not to be the bottleneck.
 
-Run as ``python -m bench.mock_upstream``; prints its port as the first line. Paths are told by their ends, so that any base
-URL works. ``GET /stats`` answers what was served so far. What to answer is read from the order in the prompt (see marks).
+Run as ``python -m bench.mock_upstream``; it prints its port. Paths are told by their ends: any base URL works.
+ ``GET /stats`` answers what was served so far. What to answer is read from the order in the prompt (see
+marks).
 """
 
 import argparse
@@ -40,7 +41,7 @@ def _frame(payload: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One dialect's answers as bytes: what surrounds the mark, whole and streamed. `with_usage` is chat's usage event."""
+    """One dialect's answers as bytes, cut where the mark goes; `with_usage` closes a stream with usage."""
 
     reply: tuple[bytes, bytes]
     opening: bytes
@@ -65,7 +66,12 @@ def _whole(document: dict[str, object], grow: dict[str, object], field: str) -> 
 
 def chat_shape() -> Shape:
     """OpenAI's chat completions."""
-    base = {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1700000000, "model": "gpt-4o-mini"}
+    base = {
+        "id": "chatcmpl-bench",
+        "object": "chat.completion.chunk",
+        "created": 1700000000,
+        "model": "gpt-4o-mini",
+    }
     message: dict[str, object] = {"role": "assistant", "content": "", "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     document: dict[str, object] = {**base, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
@@ -89,7 +95,12 @@ def chat_shape() -> Shape:
 def messages_shape() -> Shape:
     """Anthropic's messages."""
     part: dict[str, object] = {"type": "text", "text": ""}
-    base: dict[str, object] = {"id": "msg_bench", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5"}
+    base: dict[str, object] = {
+        "id": "msg_bench",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5",
+    }
     stop: dict[str, object] = {"stop_reason": "end_turn", "stop_sequence": None}
     usage: dict[str, object] = {"input_tokens": 120, "output_tokens": 40}
     document = {**base, "content": [part], **stop, "usage": usage}
@@ -140,7 +151,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_WRITE_LIMIT)
         self._stats["connections"] += 1
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         """The gateway left: a stream that was open ends here and is counted as abandoned."""
         if self._stream is not None:
             self._stream.stop()
@@ -194,7 +205,10 @@ class Connection(asyncio.Protocol):
         elif path.endswith(b"/stats"):
             self._send_json(200, dict(self._stats))
         elif path.endswith(b"/models"):
-            models = [{"id": name, "object": "model", "owned_by": "bench"} for name in ("gpt-4o-mini", "claude-sonnet-4-5")]
+            models = [
+                {"id": name, "object": "model", "owned_by": "bench"}
+                for name in ("gpt-4o-mini", "claude-sonnet-4-5")
+            ]
             self._send_json(200, {"object": "list", "data": models})
         elif path.endswith((b"/health", b"/health_generate")):
             self._send_json(200, {"status": "ok"})
@@ -206,7 +220,9 @@ class Connection(asyncio.Protocol):
         order = read_order(body)
         if order is None:
             self._stats["without_order"] += 1
-            self._send_json(400, {"error": {"message": "the prompt has no order", "type": "invalid_request_error"}})
+            self._send_json(
+                400, {"error": {"message": "the prompt has no order", "type": "invalid_request_error"}}
+            )
         elif b'"stream":true' in body or b'"stream": true' in body:
             self._stats[f"{name}_streams"] += 1
             closing = shape.with_usage if b'"include_usage"' in body else shape.closing
@@ -219,7 +235,10 @@ class Connection(asyncio.Protocol):
 
     def _send_json(self, status: int, document: object) -> None:
         body = _line(document)
-        head = b"HTTP/1.1 %d Bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (status, len(body))
+        head = b"HTTP/1.1 %d Bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (
+            status,
+            len(body),
+        )
         self._transport.write(head + body)
 
     def write(self, data: bytes) -> None:
@@ -247,7 +266,7 @@ class Connection(asyncio.Protocol):
 
 
 class Stream:
-    """One answer in chunks at a steady rate. Late chunks are sent one by one, never merged, so that each costs its full price."""
+    """One answer at a steady rate. Late chunks go one by one, never merged: each costs its full price."""
 
     __slots__ = ("_closing", "_connection", "_order", "_paused", "_sequence", "_shape", "_started", "_timer")
 
