@@ -1,4 +1,4 @@
-"""The HTTP client of the load tools: one raw connection, one request at a time, any deviation named as a fault."""
+"""The HTTP client of the load tools: one raw connection, one request at a time, faults by name."""
 
 import asyncio
 import json

@@ -52,7 +52,8 @@ class Place:
 class Contender:
     """One row of the table.
 
-    `install` makes `home` ready (cheaply, if it is) and returns the version; `launch` says how to start it; `headers` are what a client sends that wants a model; `cross_model` is the name that leads an OpenAI
+    `install` makes `home` ready (cheaply, if it is) and returns the version; `launch` says how to start it;
+    `headers` are what a client sends that wants a model; `cross_model` is the name that leads an OpenAI
     client to the mock's Anthropic endpoint, empty where that is not set up; `announces` is true of a server
     that takes a port of its own and prints its base URL.
     """
@@ -116,25 +117,16 @@ def _from_pypi(package: str, requirement: str) -> Callable[[Path], str]:
     return install
 
 
-def _from_npm(package: str) -> Callable[[Path], str]:
+def _from_npm(package: str, *beside: str) -> Callable[[Path], str]:
+    """Install with npm; `beside` are versions of its dependencies that it needs but does not ask for."""
+
     def install(home: Path) -> str:
         manifest = home / "node_modules" / package / "package.json"
         if not manifest.exists():
             print(f"  installing {package} into {home} ...", flush=True)
             home.mkdir(parents=True, exist_ok=True)
-            _run(
-                [
-                    "npm",
-                    "install",
-                    "--no-fund",
-                    "--no-audit",
-                    "--loglevel=error",
-                    "--prefix",
-                    str(home),
-                    package,
-                ],
-                home,
-            )
+            quiet = ["--no-fund", "--no-audit", "--loglevel=error"]
+            _run(["npm", "install", *quiet, "--prefix", str(home), package, *beside], home)
         return str(json.loads(manifest.read_text())["version"])
 
     return install
@@ -270,7 +262,14 @@ CONTENDERS: tuple[Contender, ...] = (
     _own("daphne"),
     _own("uvicorn"),
     Contender("litellm", "LiteLLM proxy", _from_pypi("litellm", "litellm[proxy]"), _litellm, _bearer),
-    Contender("portkey", "Portkey (Node)", _from_npm("@portkey-ai/gateway"), _portkey, _portkey_headers),
+    Contender(
+        "portkey",
+        "Portkey (Node)",
+        # With a newer one, every stream of 1.15.2 ends in a 500 (its issue 1389).
+        _from_npm("@portkey-ai/gateway", "@hono/node-server@1.14.2"),
+        _portkey,
+        _portkey_headers,
+    ),
     Contender("smg", "smg (Rust)", _from_pypi("smg", "smg"), _smg, _bearer, cross_model=""),
     Contender(
         "tensorzero",

@@ -34,7 +34,7 @@ class Tally:
 
 
 class Window:
-    """The measured part of a run: `edge` is called at both of its ends, to read CPU counters in the moment."""
+    """The measured part of a run: `edge` is called at both of its ends, to read CPU counters then."""
 
     def __init__(self, seconds: float, warm: float, edge: Callable[[], None] | None = None) -> None:
         self.seconds = seconds

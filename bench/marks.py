@@ -1,9 +1,9 @@
 """The marks inside prompts and answers that show a lost, doubled, reordered, damaged or foreign chunk.
 
 A prompt carries an *order*: ``bench:<stream id>:<chunks>:<chunks per second>``. It is in the user's message
-because that is the one field that every gateway carries, whichever dialect it speaks to the upstream. An answer
-carries one *mark* per chunk: ``~<stream id>.<sequence>.<checksum>~``, all hexadecimal, so that no JSON writer
-needs to escape it.
+because that is the one field that every gateway carries, whichever dialect it speaks to the upstream. An
+answer carries one *mark* per chunk: ``~<stream id>.<sequence>.<checksum>~``, all hexadecimal, so that no JSON
+writer needs to escape it.
 """
 
 import re

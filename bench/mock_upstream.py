@@ -1,8 +1,8 @@
 """The mock provider: OpenAI's and Anthropic's chat endpoints, fast enough not to be the bottleneck.
 
-Run as ``python -m bench.mock_upstream``; it prints its port. Paths are told by their ends: any base URL works.
- ``GET /stats`` answers what was served so far. What to answer is read from the order in the prompt (see
-marks).
+Run as ``python -m bench.mock_upstream``; it prints its port. Paths are told by their ends, so that any base
+URL works. ``GET /stats`` answers what was served so far. What to answer is read from the order in the prompt
+(see marks).
 """
 
 import argparse
