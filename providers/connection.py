@@ -1,0 +1,368 @@
+"""One connection to an upstream: writes a request, parses the answer, and tells exactly how it broke."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+from providers.wire import Reason, UpstreamError
+
+Headers = list[tuple[bytes, bytes]]
+
+# An answer's head beyond this is an attack or a fault: nginx and Envoy allow 32 to 60 KiB.
+HEAD_LIMIT = 64 * 1024
+# Reading pauses above this. With one read more of at most SCRATCH_SIZE, a stream whose client is slow
+# holds 128 KiB.
+BUFFER_LIMIT = 64 * 1024
+# The size of one read, and of the buffer that all connections of a pool share for it.
+SCRATCH_SIZE = 64 * 1024
+# A stale keep-alive connection answers the first packet with a reset, one round trip later. When more time
+# has passed the provider was at work, and sending again could be billed twice.
+STALE_SECONDS = 2.0
+
+
+class Owner(Protocol):
+    """What a connection needs of its pool."""
+
+    scratch: memoryview
+
+    def release(self, connection: Connection) -> None:
+        """The connection can serve another request."""
+        ...
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone."""
+        ...
+
+
+class Exchange:
+    """One request and its answer. Outlives the connection's part in it: pieces that have arrived stay
+    here when the connection already serves the next request."""
+
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_ended",
+        "_error",
+        "_idle",
+        "_last",
+        "_loop",
+        "_paused",
+        "_pieces",
+        "_size",
+        "_timer",
+        "_waiter",
+        "headers",
+        "stale",
+        "started",
+        "status",
+    )
+
+    def __init__(self, connection: Connection, first_byte: float, idle: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connection: Connection | None = connection
+        self._idle = idle
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._ended = False
+        self._closed = False
+        self._error: UpstreamError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(first_byte, self._first_byte_over)
+        self.started = self._loop.time()
+        self.status = 0
+        self.headers: Headers = []
+        self.stale = False
+
+    # -- for the consumer
+
+    async def head(self) -> None:
+        """Wait for status and headers. Raises UpstreamError. Then, and when cancelled, nothing stays open."""
+        while not self.status:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def receive(self) -> bytes:
+        """All of the body that has arrived, as one piece; waits for some. b"" at its end. UpstreamError."""
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._ended or self._closed:
+                return b""
+            await self._wait()
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            self._last = self._loop.time()
+            if self._connection is not None:
+                self._connection.resume()
+        return data
+
+    def close(self) -> None:
+        """Give it up. A connection that is still busy with the answer is closed at once: that is what makes
+        a provider stop working, and billing. Idempotent."""
+        self._closed = True
+        self._stop_timer()
+        self._pieces.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abandon()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._waiter = None
+
+    # -- for the connection
+
+    def got_body(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+
+    def progress(self) -> bool:
+        """More has arrived. True: the consumer is behind, read no further."""
+        self._last = self._loop.time()
+        if self.status:
+            if self._timer is None or self._timer.when() > self._last + self._idle:
+                self._stop_timer()
+                self._timer = self._loop.call_later(self._idle, self._idle_over)
+            self._wake()
+        self._paused = self._size > BUFFER_LIMIT
+        return self._paused
+
+    def end(self) -> None:
+        """The answer is whole, and the connection is no longer ours."""
+        self._connection = None
+        self._ended = True
+        self._stop_timer()
+        self._wake()
+
+    def fail(self, reason: Reason, message: str, *, sent: bool) -> None:
+        """The answer broke off; what has arrived before can still be read."""
+        self._connection = None
+        self._error = UpstreamError(reason, message, sent=sent)
+        self._stop_timer()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _first_byte_over(self) -> None:
+        self._time_out("first_byte_timeout", "no answer began in time")
+
+    def _idle_over(self) -> None:
+        """The one timer of a body: it is not moved by each piece, but looks back when it fires."""
+        quiet = 0.0 if self._pieces else self._loop.time() - self._last
+        # A timer may fire a clock tick early.
+        if quiet + 0.001 >= self._idle:
+            self._time_out("idle_timeout", "the answer fell silent")
+        else:
+            self._timer = self._loop.call_later(self._idle - quiet, self._idle_over)
+
+    def _time_out(self, reason: Reason, message: str) -> None:
+        connection = self._connection
+        sent = connection is None or connection.all_sent
+        self.fail(reason, message, sent=sent)
+        if connection is not None:
+            connection.abandon()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One HTTP/1.1 connection, one exchange at a time. The parser is llhttp, by way of httptools."""
+
+    def __init__(self, owner: Owner, key: object) -> None:
+        self.key = key
+        self.idle_since = 0.0
+        # False while a part of the request still waits to be written.
+        self.all_sent = True
+        self._owner = owner
+        self._exchange: Exchange | None = None
+        self._served = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Ready for the next answer."""
+        self._headers: Headers = []
+        self._head_size = 0
+        self._quiet_size = 0  # bytes received since the last of the body, or since the start
+        self._heard = False
+        self._in_head = True
+        self._framed = False
+        self._complete = False
+        self._surplus = False
+        self._reusable = False
+        self._fault: tuple[Reason, str] | None = None
+
+    # -- for the pool
+
+    @property
+    def usable(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, data: bytes, first_byte: float, idle: float) -> Exchange:
+        """Write a whole request (head and body); the answer comes to the exchange."""
+        assert self._transport is not None  # noqa: S101 - a programmer's error
+        self._exchange = Exchange(self, first_byte, idle)
+        self._served += 1
+        self._transport.write(data)
+        return self._exchange
+
+    def abandon(self) -> None:
+        """Close at once, without another word, whatever is under way."""
+        self._exchange = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def resume(self) -> None:
+        """The consumer has caught up."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    # -- what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        # So that pause_writing and resume_writing tell whether all has been handed to the kernel. Not 0:
+        # asyncio's TLS would then pause on an empty buffer.
+        self._transport.set_write_buffer_limits(high=1, low=0)
+
+    def pause_writing(self) -> None:
+        self.all_sent = False
+
+    def resume_writing(self) -> None:
+        self.all_sent = True
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        return self._owner.scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            # Nothing was asked, so this answers nothing: the next request must not read it.
+            self.abandon()
+            return
+        self._heard = True
+        self._quiet_size += nbytes
+        try:
+            self._parser.feed_data(self._owner.scratch[:nbytes])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                self._break(exchange, *(self._fault or ("invalid", f"the answer is not HTTP: {error}")))
+                return
+            self._surplus = True
+        if self._complete:
+            self._finish(exchange)
+        elif self._quiet_size > HEAD_LIMIT:
+            self._break(exchange, "too_large", "the answer's headers are too large")
+        elif exchange.progress() and self._transport is not None:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._owner.forget(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        cause = f": {exc}" if exc is not None else ""
+        if not self._heard:
+            soon = asyncio.get_running_loop().time() - exchange.started < STALE_SECONDS
+            exchange.stale = self._served > 1 and soon
+            exchange.fail("reset", f"the connection closed before an answer{cause}", sent=self.all_sent)
+        elif self._in_head:
+            exchange.fail("reset", f"the connection closed within the headers{cause}", sent=self.all_sent)
+        elif exc is not None:
+            exchange.fail("reset", f"the connection broke within the answer{cause}", sent=True)
+        elif self._framed:
+            exchange.fail("truncated", "the answer ended before its declared end", sent=True)
+        else:
+            exchange.end()
+
+    # -- what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head or self._complete:
+            return  # a trailer, or an answer that nobody asked for
+        self._head_size += len(name) + len(value)
+        if self._head_size > HEAD_LIMIT:
+            self._refuse("too_large", "the answer's headers are too large")
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        exchange = self._exchange
+        if self._complete or exchange is None:
+            return
+        status = self._parser.get_status_code()
+        if status == 101:
+            self._refuse("invalid", "the provider switched to another protocol")
+        if status < 200:
+            self._headers = []  # an interim answer: the real one follows
+            return
+        for name, value in self._headers:
+            if name == b"content-length":
+                self._framed = True
+            elif name == b"transfer-encoding":
+                if value.strip().lower() != b"chunked":
+                    self._refuse("invalid", "the answer has an unknown transfer-encoding")
+                self._framed = True
+        self._in_head = False
+        exchange.status = status
+        exchange.headers = self._headers
+
+    def on_body(self, body: bytes) -> None:
+        if self._exchange is not None and not self._complete:
+            self._quiet_size = 0
+            self._exchange.got_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._in_head and not self._complete:
+            self._complete = True
+            # Asked here: the parser forgets it when this call returns.
+            self._reusable = self._parser.should_keep_alive()
+
+    # -- ends
+
+    def _refuse(self, reason: Reason, message: str) -> None:
+        self._fault = (reason, message)
+        raise ValueError(message)  # the parser stops, and its caller reads `_fault`
+
+    def _break(self, exchange: Exchange, reason: Reason, message: str) -> None:
+        sent = self.all_sent
+        self.abandon()
+        exchange.fail(reason, message, sent=sent)
+
+    def _finish(self, exchange: Exchange) -> None:
+        self._exchange = None
+        exchange.end()
+        if self._reusable and self.all_sent and not self._surplus and self.usable:
+            self._begin()
+            self._owner.release(self)
+        else:
+            self.abandon()
