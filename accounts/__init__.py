@@ -1,0 +1,1 @@
+"""Who calls: teams and gateway keys."""

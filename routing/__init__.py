@@ -1,0 +1,1 @@
+"""Which model name goes where: the map, its snapshot, and its revisions."""

@@ -1,0 +1,91 @@
+"""Rows of who calls: teams, and the keys that prove it, stored as a shown prefix and a keyed hash."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+_MODEL_ENTRY = RegexValidator(
+    r"\A[^\s*]*\*?\Z", "An entry is a model name, or a prefix that ends in one star such as gpt-*."
+)
+_NAME = RegexValidator(r"\A\S(.*\S)?\Z", "A name neither begins nor ends with a space and has one line.")
+
+
+def validate_model_entries(value: object) -> None:
+    """A list of model names or `prefix*`. Raises ValidationError."""
+    if not isinstance(value, list):
+        raise ValidationError("Expected a list of model names.")
+    for entry in value:
+        if not isinstance(entry, str) or not entry or len(entry) > 200:
+            raise ValidationError("Each entry must be a model name of at most 200 characters.")
+        _MODEL_ENTRY(entry)
+
+
+class Team(models.Model):
+    """Who a key belongs to, and whose routes it sees."""
+
+    name = models.CharField(
+        max_length=100, unique=True, validators=[_NAME], help_text="Shown in usage, logs and metrics."
+    )
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = (models.CheckConstraint(condition=~Q(name=""), name="team_has_a_name"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Keys by their state."""
+
+    def usable(self) -> ApiKeyQuerySet:
+        """Neither revoked nor expired."""
+        return self.filter(revoked_at=None).exclude(expires_at__lte=timezone.now())
+
+
+class ApiKey(models.Model):
+    """A gateway key. The key itself is shown once when it is issued and never stored."""
+
+    # A team with keys cannot be deleted by mistake: its keys are revoked and removed first.
+    team = models.ForeignKey(Team, models.PROTECT, related_name="keys")
+    label = models.CharField(
+        max_length=100, blank=True, help_text="What the key is for, so that it can be told from its siblings."
+    )
+    prefix = models.CharField(max_length=16, db_index=True, editable=False)
+    # Hexadecimal, because every tool can show and compare it.
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="From this moment the key is refused. Empty: never."
+    )
+    allowed_models = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validate_model_entries],
+        help_text="Model names or prefixes such as gpt-*. Empty: every model.",
+    )
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ("-created", "-id")
+        constraints = (models.CheckConstraint(condition=~Q(digest=""), name="apikey_has_a_digest"),)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…" + (f" ({self.label})" if self.label else "")
+
+    @property
+    def state(self) -> str:
+        """`active`, `expired` or `revoked`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= timezone.now():
+            return "expired"
+        return "active"

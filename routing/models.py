@@ -1,0 +1,146 @@
+"""Rows of the map: routes from model names to targets, and numbered revisions of all that steers."""
+
+from __future__ import annotations
+
+import json
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import Team
+from providers.models import Provider
+
+_PATTERN = RegexValidator(
+    r"\A([^\s*]+|[^\s*]*\*)\Z",
+    "A model name, or a prefix that ends in one star such as gpt-*. No spaces, no star elsewhere.",
+)
+# More would be a typing error: shares are relative, and the order of tiers is short.
+MAX_WEIGHT = 1_000_000
+MAX_TIER = 1000
+# A patch sets a few fields; a larger one is a mistake and would be sent with every call.
+MAX_PATCH = 16 * 1024
+# Fields that the gateway itself decides: a patch of them would break streams or send calls elsewhere.
+RESERVED_FIELDS = frozenset({"model", "stream", "stream_options", "messages", "prompt", "input"})
+
+
+def validate_patch(value: object) -> None:
+    """A JSON object of top-level fields, none of which the gateway decides itself."""
+    if not isinstance(value, dict):
+        raise ValidationError('Expected an object of fields, such as {"temperature": 0}.')
+    reserved = sorted(RESERVED_FIELDS & value.keys())
+    if reserved:
+        raise ValidationError(f"The gateway sets {', '.join(reserved)} itself.")
+    if len(json.dumps(value)) > MAX_PATCH:
+        raise ValidationError(f"At most {MAX_PATCH} bytes.")
+
+
+class Route(models.Model):
+    """Model name to targets. Exact before prefix, the longest prefix first, a team's own before common,
+    then the higher priority."""
+
+    name = models.CharField(max_length=200, unique=True, help_text="Its name in logs. Empty: the pattern.")
+    pattern = models.CharField(
+        max_length=200,
+        db_index=True,
+        validators=[_PATTERN],
+        help_text="The model that clients ask for, or a prefix such as gpt-*. The longest match wins; * "
+        "alone takes what is left.",
+    )
+    priority = models.IntegerField(
+        default=0,
+        help_text="Among routes with the same pattern and team the highest wins: put a changed copy above, "
+        "disable it to go back.",
+    )
+    team = models.ForeignKey(
+        Team,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="routes",
+        help_text="Only this team sees it, and it wins over the common one. Empty: every team.",
+    )
+    enabled = models.BooleanField(default=True, help_text="Off: as if it did not exist.")
+
+    class Meta:
+        ordering = ("pattern", "-priority", "id")
+        constraints = (
+            models.CheckConstraint(condition=~Q(name="") & ~Q(pattern=""), name="route_has_name_and_pattern"),
+            # In two, because NULL differs from NULL.
+            models.UniqueConstraint(
+                fields=("pattern", "priority"),
+                condition=Q(team__isnull=True),
+                name="route_pattern_once_in_common",
+                violation_error_message="A common route with this pattern and priority exists.",
+            ),
+            models.UniqueConstraint(
+                fields=("pattern", "team", "priority"),
+                condition=Q(team__isnull=False),
+                name="route_pattern_once_per_team",
+                violation_error_message="This team has a route with this pattern and priority.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Target(models.Model):
+    """One place a route can go."""
+
+    route = models.ForeignKey(Route, models.CASCADE, related_name="targets")
+    # A provider in use cannot be deleted by mistake: disable it, or move its targets first.
+    provider = models.ForeignKey(Provider, models.PROTECT, related_name="targets")
+    upstream_model = models.CharField(
+        max_length=200,
+        blank=True,
+        validators=[RegexValidator(r"\A[^\s*]*\Z", "A model name has neither spaces nor stars.")],
+        help_text="The provider's name for the model. Empty: the name that the client used.",
+    )
+    tier = models.PositiveIntegerField(
+        default=0, validators=[MaxValueValidator(MAX_TIER)], help_text="Lower is tried first."
+    )
+    weight = models.PositiveIntegerField(
+        default=1,
+        validators=[MaxValueValidator(MAX_WEIGHT)],
+        help_text="Share within its tier; 0 takes no calls.",
+    )
+    body_patch = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_patch],
+        help_text='Top-level fields set on what is sent, such as {"temperature": 0}; null removes one.',
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("tier", "-weight", "id")
+        constraints = (
+            models.CheckConstraint(condition=Q(weight__gte=0), name="target_weight_not_negative"),
+            models.CheckConstraint(condition=Q(tier__gte=0), name="target_tier_not_negative"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.upstream_model or '(same name)'}"
+
+
+class Revision(models.Model):
+    """One published change of anything that steers traffic. Written once, never changed.
+
+    `summary`: a list of changes, each an object with `object`, `action` and `fields`; no secret is in it.
+    """
+
+    number = models.BigIntegerField(primary_key=True)
+    created = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    author = models.CharField(max_length=150)
+    reason = models.CharField(max_length=500)
+    summary = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("-number",)
+        constraints = (models.CheckConstraint(condition=Q(number__gte=0), name="revision_not_negative"),)
+
+    def __str__(self) -> str:
+        return f"revision {self.number}"

@@ -1,0 +1,37 @@
+"""Numbers for changes: `publish` writes a revision with its change, `latest` says which is the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from routing.models import Revision
+
+# One change for a revision's summary: {"object": ..., "action": ..., "fields": {...}}.
+Change = dict[str, Any]
+
+
+def publish(author: str, reason: str, summary: Sequence[Change] = ()) -> int:
+    """Write the next revision, in the transaction of the change itself, and return its number.
+
+    Revision 0 stands for "nothing yet", and its row's lock puts publications in a line: numbers become
+    visible in their order, so whoever has seen number N has seen every change up to it.
+    """
+    with transaction.atomic():
+        Revision.objects.select_for_update().get_or_create(
+            number=0, defaults={"author": "system", "reason": "the beginning"}
+        )
+        number = latest() + 1
+        Revision.objects.create(
+            number=number, author=author[:150], reason=reason[:500], summary=list(summary)
+        )
+    return number
+
+
+def latest() -> int:
+    """The number of the last revision, 0 before the first. One look at an index."""
+    found: int | None = Revision.objects.aggregate(number=Max("number"))["number"]
+    return found or 0
