@@ -43,7 +43,7 @@ class HttpTransport:
         self._user_agent = ("user-agent", user_agent)
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Returns when status and headers are here. Raises UpstreamError. Cancelled, it leaves nothing open."""
+        """Returns when status and headers are here. Raises UpstreamError. Cancelled, nothing stays open."""
         outgoing = self._outgoing(request)
         try:
             response = await self._inner.handle_async_request(outgoing)
@@ -169,7 +169,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         timeouts: Mapping[str, float] = extensions["timeout"]
         tls = url.scheme == "https"
         key = Key(tls, url.raw_host.decode(), url.port or (443 if tls else 80), extensions["allow_private"])
-        data = _head(request) + await request.aread()
+        data = _head(request) + await _content(request)
         limits = (extensions["first_byte"], timeouts["read"])
         exchange = await self._reuse(key, data, limits)
         if exchange is None:
@@ -241,12 +241,18 @@ def _address(text: str) -> tuple[httpx.URL, str]:
 
 def _head(request: httpx.Request) -> bytes:
     """The request line and headers as they go out. Raises UpstreamError where a header would break out."""
-    lines = [request.method.encode("ascii") + b" " + request.url.raw_path + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in request.headers.raw]
-    head = b"\r\n".join(lines)
-    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
+    pairs = request.headers.raw
+    first = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)
+    head = first + b"\r\n".join([b": ".join(pair) for pair in pairs])
+    if head.count(b"\n") != len(pairs) or head.count(b"\r") != len(pairs) or b"\0" in head:
         raise UpstreamError("invalid", "a header of the request holds a line break", sent=False)
     return head + b"\r\n\r\n"
+
+
+async def _content(request: httpx.Request) -> bytes:
+    # What HttpTransport hands over is bytes already; the general way costs 2 microseconds more.
+    stream = request.stream
+    return b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
 
 
 _REASONS: tuple[tuple[type[httpx.TransportError], Reason, bool], ...] = (
@@ -254,7 +260,6 @@ _REASONS: tuple[tuple[type[httpx.TransportError], Reason, bool], ...] = (
     (httpx.PoolTimeout, "connect_timeout", False),
     (httpx.UnsupportedProtocol, "forbidden", False),
     (httpx.ConnectError, "refused", False),
-    (httpx.DecodingError, "invalid", True),
     (httpx.ProtocolError, "truncated", True),
 )
 
