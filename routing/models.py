@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, RegexValidator
@@ -37,6 +38,15 @@ def validate_patch(value: object) -> None:
         raise ValidationError(f"At most {MAX_PATCH} bytes.")
 
 
+def check_targets(targets: Iterable[tuple[int, bool]]) -> None:
+    """Refuse targets, each a weight and whether it is enabled, of which none can take a call. Raises
+    ValidationError."""
+    if not any(enabled and weight > 0 for weight, enabled in targets):
+        raise ValidationError(
+            "A route needs at least one enabled target with a weight above 0; to stop it, disable the route."
+        )
+
+
 class Route(models.Model):
     """Model name to targets. Exact before prefix, the longest prefix first, a team's own before common,
     then the higher priority."""
@@ -63,6 +73,12 @@ class Route(models.Model):
         help_text="Only this team sees it, and it wins over the common one. Empty: every team.",
     )
     enabled = models.BooleanField(default=True, help_text="Off: as if it did not exist.")
+    managed_by_env = models.BooleanField(
+        "follows the environment",
+        default=False,
+        help_text="Its target is the default provider that the environment or config.yaml names at each start. "
+        "An edit here turns this off.",
+    )
 
     class Meta:
         ordering = ("pattern", "-priority", "id")

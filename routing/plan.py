@@ -36,7 +36,8 @@ Draw = Callable[[], float]
 def allowed(key: ApiKey, model: str) -> bool:
     """True when this key may use this model name."""
     return not key.allowed_models or any(
-        model.startswith(entry[:-1]) if entry.endswith("*") else model == entry for entry in key.allowed_models
+        model.startswith(entry[:-1]) if entry.endswith("*") else model == entry
+        for entry in key.allowed_models
     )
 
 

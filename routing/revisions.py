@@ -17,18 +17,24 @@ Change = dict[str, Any]
 def publish(author: str, reason: str, summary: Sequence[Change] = ()) -> int:
     """Write the next revision, in the transaction of the change itself, and return its number.
 
-    Revision 0 stands for "nothing yet", and its row's lock puts publications in a line: numbers become
-    visible in their order, so whoever has seen number N has seen every change up to it.
+    Publications stand in a line (`hold`), so numbers become visible in their order, and whoever has seen
+    number N has seen every change up to it.
     """
     with transaction.atomic():
-        Revision.objects.select_for_update().get_or_create(
-            number=0, defaults={"author": "system", "reason": "the beginning"}
-        )
+        hold()
         number = latest() + 1
         Revision.objects.create(
             number=number, author=author[:150], reason=reason[:500], summary=list(summary)
         )
     return number
+
+
+def hold() -> None:
+    """Keep others from publishing until the transaction ends. Revision 0, which stands for "nothing yet", is
+    the row that is locked."""
+    Revision.objects.select_for_update().get_or_create(
+        number=0, defaults={"author": "system", "reason": "the beginning"}
+    )
 
 
 def latest() -> int:
