@@ -9,7 +9,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 _MODEL_ENTRY = RegexValidator(
-    r"\A[^\s*]*\*?\Z", "An entry is a model name, or a prefix that ends in one star such as gpt-*."
+    r"\A[^\s*]*\*?\Z",
+    "An entry is a model name, or a prefix that ends in one star such as gpt-*.",
+    # Under the code "invalid" the field would put its own words in place of these.
+    code="entry",
 )
 _NAME = RegexValidator(r"\A\S(.*\S)?\Z", "A name neither begins nor ends with a space and has one line.")
 

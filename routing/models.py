@@ -76,8 +76,8 @@ class Route(models.Model):
     managed_by_env = models.BooleanField(
         "follows the environment",
         default=False,
-        help_text="Its target is the default provider that the environment or config.yaml names at each start. "
-        "An edit here turns this off.",
+        help_text="Its target is the default provider that the environment or config.yaml names at each "
+        "start. An edit here turns this off.",
     )
 
     class Meta:

@@ -1,0 +1,217 @@
+"""The declarative configuration document: its shape, how it is read, and how it says where it is wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Hashable, Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import yaml
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Text = Annotated[str, Meta(min_length=1)]
+Whole = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Money = Annotated[float, Meta(ge=0)]
+Document = TypeVar("Document", bound=Struct)
+
+# Where an existing object is named, a field that is not stays as it is; a new object gets the default.
+
+
+class TimeoutsDoc(Struct, forbid_unknown_fields=True):
+    """Seconds."""
+
+    connect: Seconds | UnsetType = UNSET
+    first_byte: Seconds | UnsetType = UNSET
+    first_byte_stream: Seconds | UnsetType = UNSET
+    idle: Seconds | UnsetType = UNSET
+    total: Seconds | UnsetType = UNSET
+
+
+class CredentialDoc(Struct, forbid_unknown_fields=True):
+    """`secret`: the secret itself or `env:NAME`. `last4` is written by an export and only read by people."""
+
+    label: Text = "default"
+    secret: Text | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+    last4: str | UnsetType = UNSET
+
+
+class ProviderDoc(Struct, forbid_unknown_fields=True):
+    """`kind` may be left out where the provider is named like one. `api_key` is short for one credential
+    labelled `default`."""
+
+    kind: Text | UnsetType = UNSET
+    base_url: str | UnsetType = UNSET
+    api_key: Text | UnsetType = UNSET
+    credentials: list[CredentialDoc] = []
+    timeouts: TimeoutsDoc = msgspec.field(default_factory=TimeoutsDoc)
+    allow_private_addresses: bool | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class PricesDoc(Struct, forbid_unknown_fields=True):
+    """US dollars per million tokens; null: unknown."""
+
+    input: Money | UnsetType | None = UNSET
+    output: Money | UnsetType | None = UNSET
+    cache_read: Money | UnsetType | None = UNSET
+    cache_write: Money | UnsetType | None = UNSET
+
+
+class ModelDoc(Struct, forbid_unknown_fields=True):
+    """A row of the catalogue that overrides the price list's."""
+
+    kind: Text
+    name: Text
+    context_window: Whole | UnsetType | None = UNSET
+    max_output_tokens: Whole | UnsetType | None = UNSET
+    capabilities: list[Text] | UnsetType = UNSET
+    prices: PricesDoc = msgspec.field(default_factory=PricesDoc)
+
+
+class TargetDoc(Struct, forbid_unknown_fields=True):
+    """One target. A route's list of targets is replaced as a whole, so these have plain defaults."""
+
+    provider: Text
+    model: str = ""
+    weight: Whole = 1
+    tier: Whole = 0
+    body_patch: dict[str, Any] = {}
+    enabled: bool = True
+
+
+class RouteDoc(Struct, forbid_unknown_fields=True):
+    """A route, known by its name, which is the pattern (and `@team` for a team's own) unless given."""
+
+    pattern: Text
+    name: Text | UnsetType = UNSET
+    targets: list[TargetDoc] | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    team: Text | None = None
+    enabled: bool | UnsetType = UNSET
+
+    @property
+    def identity(self) -> str:
+        if self.name is not UNSET:
+            return self.name
+        return self.pattern if self.team is None else f"{self.pattern}@{self.team}"
+
+
+class TeamDoc(Struct, forbid_unknown_fields=True):
+    """A team, known by its name."""
+
+    name: Text
+
+
+class KeyDoc(Struct, forbid_unknown_fields=True):
+    """A gateway key: `value` is the key itself or `env:NAME`, or `prefix` names one that exists."""
+
+    team: Text
+    value: Text | UnsetType = UNSET
+    prefix: Text | UnsetType = UNSET
+    label: str | UnsetType = UNSET
+    allowed_models: list[Text] | UnsetType = UNSET
+    expires_at: dt.datetime | UnsetType | None = UNSET
+
+
+class ConfigDoc(Struct, forbid_unknown_fields=True):
+    """The whole document. `server` belongs to the settings and is not looked at here."""
+
+    server: Any = None
+    providers: dict[str, Any] = {}
+    models: list[ModelDoc] = []
+    routes: list[RouteDoc] = []
+    teams: list[TeamDoc] = []
+    keys: list[KeyDoc] = []
+
+
+class Parsed(Struct):
+    """A document that has the right shape, with the providers told apart from the default's name."""
+
+    providers: dict[str, ProviderDoc]
+    default_provider: str | None
+    models: list[ModelDoc]
+    routes: list[RouteDoc]
+    teams: list[TeamDoc]
+    keys: list[KeyDoc]
+
+
+class ConfigError(Exception):
+    """The document cannot be applied. `problems`: one line each, with the path in the document."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load_yaml(text: str) -> Any:
+    """One YAML document as plain data. A key that is written twice is an error. Raises ConfigError."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError([f"{where}not valid YAML: {error.problem}"]) from None
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(["not valid YAML"]) from None
+
+
+def parse(document: object) -> Parsed:
+    """Check the shape of a document that YAML or JSON gave. Raises ConfigError that names the path."""
+    config = _convert({} if document is None else document, ConfigDoc, "")
+    default: str | None = None
+    providers: dict[str, ProviderDoc] = {}
+    for name, value in config.providers.items():
+        if name == "default" and isinstance(value, str):
+            default = value
+        else:
+            providers[name] = _convert({} if value is None else value, ProviderDoc, f"providers.{name}")
+    return Parsed(
+        providers=providers,
+        default_provider=default,
+        models=config.models,
+        routes=config.routes,
+        teams=config.teams,
+        keys=config.keys,
+    )
+
+
+def secret_of(value: str, environ: Mapping[str, str], path: str) -> str:
+    """A secret that a document gives: itself, or `env:NAME` from the environment. Raises ConfigError."""
+    if not value.startswith("env:"):
+        return value
+    found = environ.get(value[4:], "")
+    if not found:
+        raise ConfigError([f"{path}: the environment has no {value[4:] or 'name'}"])
+    return found
+
+
+def _convert(value: object, kind: type[Document], path: str) -> Document:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        words, _, where = str(error).partition(" - at `")
+        inner = re.sub(r"\A(key in )?\$", "", where.rstrip("`")).lstrip("." if not path else "")
+        full = path + inner
+        raise ConfigError([f"{full}: {words}" if full else words]) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which no key is silently lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the library's signature
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be plain text", key.start_mark
+                )
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} is written twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,338 @@
+"""Brings the tables to what a configuration document names, and touches nothing that it does not name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from decimal import Decimal
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from msgspec import UNSET
+
+from accounts.keys import KeyHasher, WeakKeyError, check_chosen, display_prefix
+from accounts.models import ApiKey, Team
+from providers.crypto import Vault, VaultError, last4
+from providers.kinds import KINDS
+from providers.models import CatalogueModel, Credential, Provider
+from routing.configfile import (
+    ConfigError,
+    CredentialDoc,
+    KeyDoc,
+    ModelDoc,
+    Parsed,
+    ProviderDoc,
+    RouteDoc,
+    TargetDoc,
+    secret_of,
+)
+from routing.models import Route, Target, check_targets
+from routing.revisions import Change, hold, publish
+
+# How a model's field is called in the document, for error messages.
+_WORDS = {
+    "connect_timeout": "timeouts.connect",
+    "first_byte_timeout": "timeouts.first_byte",
+    "first_byte_stream_timeout": "timeouts.first_byte_stream",
+    "idle_timeout": "timeouts.idle",
+    "total_timeout": "timeouts.total",
+    "input_price": "prices.input",
+    "output_price": "prices.output",
+    "cache_read_price": "prices.cache_read",
+    "cache_write_price": "prices.cache_write",
+    "upstream_model": "model",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What applying needs besides the document: the vault, the key hasher, and the environment for
+    `env:NAME`."""
+
+    vault: Vault
+    hasher: KeyHasher
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was changed (or would be), what could not be done without a secret, and the revision that was
+    published (None: nothing changed, or a dry run)."""
+
+    changes: list[Change]
+    notes: list[str]
+    revision: int | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """What an application has come to so far."""
+
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def apply(document: Parsed, means: Means, *, author: str, reason: str) -> Outcome:
+    """Apply in one transaction and publish one revision; nothing is written when a problem is found.
+    Raises ConfigError with every problem."""
+    with transaction.atomic():
+        hold()
+        run = bring(document, means)
+        if not run.changes:
+            return Outcome([], run.notes)
+        return Outcome(run.changes, run.notes, publish(author, reason, run.changes))
+
+
+def dry_run(document: Parsed, means: Means) -> Outcome:
+    """What `apply` would change, found by doing it and taking it back. Raises ConfigError."""
+    with transaction.atomic():
+        run = bring(document, means)
+        transaction.set_rollback(True)
+    return Outcome(run.changes, run.notes)
+
+
+def bring(document: Parsed, means: Means) -> Run:
+    """Apply within the caller's transaction, which publishes. Raises ConfigError; then roll back."""
+    applier = _Applier(means)
+    for index, team in enumerate(document.teams):
+        applier.save(
+            Team.objects.filter(name=team.name).first() or Team(name=team.name), {}, f"teams[{index}]"
+        )
+    for name, provider in document.providers.items():
+        applier.provider(name, provider)
+    for index, model in enumerate(document.models):
+        applier.model(model, f"models[{index}]")
+    for index, route in enumerate(document.routes):
+        applier.route(route, f"routes[{index}]")
+    if document.default_provider is not None and not any(r.pattern == "*" for r in document.routes):
+        target = TargetDoc(provider=document.default_provider)
+        applier.route(RouteDoc(pattern="*", name="default", targets=[target]), "providers.default")
+    for index, key in enumerate(document.keys):
+        applier.key(key, f"keys[{index}]")
+    if applier.run.problems:
+        raise ConfigError(applier.run.problems)
+    return applier.run
+
+
+class _Applier:
+    """One application. Problems are gathered, so that a document is corrected in one go."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self.run = Run()
+
+    def save(self, row: models.Model, values: Mapping[str, Any], path: str) -> bool:
+        """Set the named fields and save when one differs or the row is new. False: a problem was found."""
+        new = row._state.adding
+        fields = {
+            name: [None if new else _plain(getattr(row, name)), _plain(value)]
+            for name, value in values.items()
+            if value is not UNSET and (new or getattr(row, name) != value)
+        }
+        for name in fields:
+            setattr(row, name, values[name])
+        if not new and not fields:
+            return True
+        try:
+            row.full_clean()
+        except ValidationError as error:
+            self._problem(error, path)
+            return False
+        row.save()
+        self._change(row, "added" if new else "changed", fields)
+        return True
+
+    def provider(self, name: str, doc: ProviderDoc) -> None:
+        path = f"providers.{name}"
+        row = Provider.objects.filter(name=name).first() or Provider(name=name)
+        kind = doc.kind if doc.kind is not UNSET else (row.kind or name)
+        if kind not in KINDS:
+            self.run.problems.append(f"{path}.kind: {kind!r} is none of {', '.join(KINDS)}")
+            return
+        values: dict[str, Any] = {
+            "kind": kind,
+            "base_url": doc.base_url if doc.base_url is UNSET else doc.base_url.rstrip("/"),
+            "allow_private_addresses": doc.allow_private_addresses,
+            "enabled": doc.enabled,
+            **{f"{name}_timeout": getattr(doc.timeouts, name) for name in doc.timeouts.__struct_fields__},
+        }
+        if doc.base_url is not UNSET and row.base_url != values["base_url"]:
+            # An address that an operator writes into a file may be on the private network, as is any
+            # Ollama; unless the file says otherwise. And from now on it is the file's.
+            values["managed_by_env"] = False
+            if doc.allow_private_addresses is UNSET and doc.base_url:
+                values["allow_private_addresses"] = True
+        if not self.save(row, values, path):
+            return
+        if doc.api_key is not UNSET:
+            self._credential(row, CredentialDoc(secret=doc.api_key), f"{path}.api_key")
+        for index, credential in enumerate(doc.credentials):
+            self._credential(row, credential, f"{path}.credentials[{index}]")
+
+    def _credential(self, provider: Provider, doc: CredentialDoc, path: str) -> None:
+        row = Credential.objects.filter(provider=provider, label=doc.label).first()
+        if doc.secret is UNSET and row is None:
+            self.run.notes.append(f"{path}: skipped, a new credential needs a secret")
+            return
+        row = row or Credential(provider=provider, label=doc.label)
+        fields: dict[str, Any] = {"enabled": doc.enabled}
+        if doc.secret is not UNSET:
+            try:
+                secret = secret_of(doc.secret, self._means.environ, path)
+            except ConfigError as error:
+                self.run.problems += error.problems
+                return
+            if row._state.adding or self._opened(row) != secret:
+                fields["last4"] = last4(secret)
+                fields["sealed"] = self._means.vault.seal(secret, provider.pk)
+                fields["managed_by_env"] = False
+        self.save(row, fields, path)
+
+    def _opened(self, row: Credential) -> str | None:
+        try:
+            return self._means.vault.open(row.sealed, row.provider_id)
+        except VaultError:
+            return None
+
+    def model(self, doc: ModelDoc, path: str) -> None:
+        row = CatalogueModel.objects.filter(kind=doc.kind, name=doc.name).first()
+        values: dict[str, Any] = {
+            "context_window": doc.context_window,
+            "max_output_tokens": doc.max_output_tokens,
+            "capabilities": doc.capabilities,
+            "overridden": True,
+            **{f"{name}_price": _money(getattr(doc.prices, name)) for name in doc.prices.__struct_fields__},
+        }
+        self.save(row or CatalogueModel(kind=doc.kind, name=doc.name), values, path)
+
+    def route(self, doc: RouteDoc, path: str) -> None:
+        team = None if doc.team is None else Team.objects.filter(name=doc.team).first()
+        if doc.team is not None and team is None:
+            self.run.problems.append(f"{path}.team: no team is named {doc.team!r}")
+            return
+        row = Route.objects.filter(name=doc.identity).first() or Route(name=doc.identity)
+        values: dict[str, Any] = {
+            "pattern": doc.pattern,
+            "priority": doc.priority,
+            "team": team,
+            "enabled": doc.enabled,
+        }
+        wanted = None if doc.targets is UNSET else self._wanted(doc.targets, path)
+        if row._state.adding and wanted is None:
+            self.run.problems.append(f"{path}.targets: a new route needs targets")
+            return
+        if not self.save(row, values, path):
+            return
+        if wanted is not None:
+            self._targets(row, wanted, path)
+        if row.enabled:
+            try:
+                check_targets(row.targets.values_list("weight", "enabled"))
+            except ValidationError as error:
+                self._problem(error, f"{path}.targets")
+
+    def _wanted(self, docs: Iterable[TargetDoc], path: str) -> list[Target]:
+        known = {provider.name: provider for provider in Provider.objects.all()}
+        wanted = []
+        for index, doc in enumerate(docs):
+            provider = known.get(doc.provider)
+            if provider is None:
+                where = f"{path}.targets[{index}].provider" if path != "providers.default" else path
+                self.run.problems.append(f"{where}: no provider is named {doc.provider!r}")
+                continue
+            wanted.append(
+                Target(
+                    provider=provider,
+                    upstream_model=doc.model,
+                    weight=doc.weight,
+                    tier=doc.tier,
+                    body_patch=doc.body_patch,
+                    enabled=doc.enabled,
+                )
+            )
+        return wanted
+
+    def _targets(self, route: Route, wanted: list[Target], path: str) -> None:
+        present = list(route.targets.all())
+        # Each wanted target takes over a present one of the same place, so that a target keeps its id.
+        spare = {id(target): target for target in present}
+        for index, new in enumerate(wanted):
+            place = (new.provider_id, new.upstream_model, new.tier)
+            old = next(
+                (t for t in spare.values() if (t.provider_id, t.upstream_model, t.tier) == place),
+                Target(route=route, provider=new.provider, upstream_model=new.upstream_model, tier=new.tier),
+            )
+            spare.pop(id(old), None)
+            names = ("weight", "body_patch", "enabled")
+            self.save(old, {name: getattr(new, name) for name in names}, f"{path}.targets[{index}]")
+        for target in spare.values():
+            self._change(target, "removed", {})
+            target.delete()
+        if route.managed_by_env and [t.provider_id for t in present] != [t.provider_id for t in wanted]:
+            self.save(route, {"managed_by_env": False}, path)
+
+    def key(self, doc: KeyDoc, path: str) -> None:
+        team = Team.objects.filter(name=doc.team).first()
+        if team is None:
+            self.run.problems.append(f"{path}.team: no team is named {doc.team!r}")
+            return
+        values: dict[str, Any] = {"label": doc.label, "allowed_models": doc.allowed_models}
+        expires = doc.expires_at
+        if expires is not UNSET:
+            naive = expires is not None and expires.tzinfo is None
+            values["expires_at"] = expires.replace(tzinfo=UTC) if expires is not None and naive else expires
+        row = self._key_row(doc, path)
+        if row is None:
+            return
+        self.save(row, {**values, "team": team}, path)
+
+    def _key_row(self, doc: KeyDoc, path: str) -> ApiKey | None:
+        if doc.value is not UNSET:
+            try:
+                value = check_chosen(secret_of(doc.value, self._means.environ, f"{path}.value"))
+            except WeakKeyError as error:
+                self.run.problems.append(f"{path}.value: {error}")
+                return None
+            except ConfigError as error:
+                self.run.problems += error.problems
+                return None
+            digest = self._means.hasher.digest(value).hex()
+            found = ApiKey.objects.filter(digest=digest).first()
+            return found or ApiKey(digest=digest, prefix=display_prefix(value))
+        if doc.prefix is UNSET:
+            self.run.problems.append(f"{path}: a key needs a value, or the prefix of an existing key")
+            return None
+        found = ApiKey.objects.filter(prefix=doc.prefix).first()
+        if found is None:
+            self.run.notes.append(f"{path}: skipped, no key begins with {doc.prefix} and no value is given")
+        return found
+
+    def _problem(self, error: ValidationError, path: str) -> None:
+        by_field = error.message_dict if hasattr(error, "error_dict") else {"__all__": error.messages}
+        for name, messages in by_field.items():
+            where = path if name == "__all__" else f"{path}.{_WORDS.get(name, name)}"
+            self.run.problems += [f"{where}: {message}" for message in messages]
+
+    def _change(self, row: models.Model, action: str, fields: Mapping[str, Any]) -> None:
+        shown = {name: value for name, value in fields.items() if name not in ("sealed", "last4")}
+        if "sealed" in fields:
+            shown["replaced"] = ["secret"]
+        name = f"{row._meta.verbose_name} {row}"
+        if isinstance(row, (Target, Credential)):
+            owner = row.route if isinstance(row, Target) else row.provider
+            name = f"{name} of {owner}"
+        self.run.changes.append({"object": name, "action": action, "fields": shown})
+
+
+def _money(value: Any) -> Any:
+    return Decimal(str(value)).quantize(Decimal("0.000001")) if isinstance(value, float) else value
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if value is None or isinstance(value, (bool, int, float, str, list, dict)):
+        return value
+    return str(value)

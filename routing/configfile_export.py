@@ -1,0 +1,102 @@
+"""Writes the tables as a configuration document without secrets; applying it gives the same map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from accounts.models import ApiKey, Team
+from providers.models import CatalogueModel, Provider
+from providers.wire import Timeouts
+from routing.models import Route, Target
+
+_HEADER = """\
+# The gateway's configuration. Apply with: manage.py config apply FILE
+# Secrets are never written. Add `secret: env:NAME` to a credential, or `value: env:NAME` to a key.
+"""
+
+
+def export() -> dict[str, Any]:
+    """The document as plain data. Of the catalogue only the rows that were edited by hand: the others come
+    with the price list."""
+    return {
+        "providers": {row.name: _provider(row) for row in Provider.objects.prefetch_related("credentials")},
+        "models": [_model(row) for row in CatalogueModel.objects.filter(overridden=True)],
+        "routes": [
+            _route(row)
+            for row in Route.objects.select_related("team")
+            .prefetch_related("targets__provider")
+            .order_by("id")
+        ],
+        "teams": [{"name": team.name} for team in Team.objects.all()],
+        "keys": [
+            _key(key) for key in ApiKey.objects.filter(revoked_at=None).select_related("team").order_by("id")
+        ],
+    }
+
+
+def to_yaml(document: dict[str, Any]) -> str:
+    """The document as text for a file, keys in their order."""
+    body: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return _HEADER + body
+
+
+def _provider(row: Provider) -> dict[str, Any]:
+    return {
+        "kind": row.kind,
+        "base_url": row.base_url,
+        "allow_private_addresses": row.allow_private_addresses,
+        "enabled": row.enabled,
+        "timeouts": {name: getattr(row, f"{name}_timeout") for name in Timeouts.__dataclass_fields__},
+        "credentials": [
+            {"label": credential.label, "last4": credential.last4, "enabled": credential.enabled}
+            for credential in row.credentials.all()
+        ],
+    }
+
+
+def _model(row: CatalogueModel) -> dict[str, Any]:
+    prices = {
+        name: getattr(row, f"{name}_price") for name in ("input", "output", "cache_read", "cache_write")
+    }
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "context_window": row.context_window,
+        "max_output_tokens": row.max_output_tokens,
+        "capabilities": row.capabilities,
+        "prices": {name: None if price is None else float(price) for name, price in prices.items()},
+    }
+
+
+def _route(row: Route) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "pattern": row.pattern,
+        "priority": row.priority,
+        "team": None if row.team is None else row.team.name,
+        "enabled": row.enabled,
+        "targets": [_target(target) for target in row.targets.all()],
+    }
+
+
+def _target(row: Target) -> dict[str, Any]:
+    return {
+        "provider": row.provider.name,
+        "model": row.upstream_model,
+        "weight": row.weight,
+        "tier": row.tier,
+        "body_patch": row.body_patch,
+        "enabled": row.enabled,
+    }
+
+
+def _key(row: ApiKey) -> dict[str, Any]:
+    return {
+        "team": row.team.name,
+        "prefix": row.prefix,
+        "label": row.label,
+        "allowed_models": row.allowed_models,
+        "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
+    }

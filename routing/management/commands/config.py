@@ -1,0 +1,89 @@
+"""manage.py config apply|export: the tables as one declarative document."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.apps import hasher
+from providers.apps import vault
+from routing.configfile import ConfigError, load_yaml, parse
+from routing.configfile_apply import Means, Outcome, apply, dry_run
+from routing.configfile_export import export, to_yaml
+from routing.revisions import Change
+
+
+class Command(BaseCommand):
+    """Applies a document, or writes one. An application is one transaction and one revision, touches only
+    what the document names, and does nothing the second time."""
+
+    help = "Apply a configuration file to the database, or export the database as one."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        applying = actions.add_parser(
+            "apply", help="bring the database to what FILE names, and touch nothing else"
+        )
+        applying.add_argument("file", metavar="FILE", help="a YAML file, or - for standard input")
+        applying.add_argument(
+            "--dry-run", action="store_true", help="say what would change, and change nothing"
+        )
+        actions.add_parser("export", help="write the configuration without secrets to standard output")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] == "export":
+            self.stdout.write(to_yaml(export()), ending="")
+            return
+        self._apply(options["file"], dry=options["dry_run"])
+
+    def _apply(self, name: str, *, dry: bool) -> None:
+        means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
+        try:
+            document = parse(load_yaml(_read(name)))
+            if dry:
+                outcome = dry_run(document, means)
+            else:
+                label = "standard input" if name == "-" else Path(name).name
+                outcome = apply(document, means, author="command line", reason=f"config apply {label}")
+        except ConfigError as error:
+            raise CommandError("\n".join([f"{name} cannot be applied:", *error.problems])) from None
+        self._report(outcome, dry=dry)
+
+    def _report(self, outcome: Outcome, *, dry: bool) -> None:
+        for change in outcome.changes:
+            self.stdout.write(describe(change))
+        for note in outcome.notes:
+            self.stderr.write(note)
+        if not outcome.changes:
+            self.stdout.write("No changes.")
+        elif dry:
+            self.stdout.write(f"{len(outcome.changes)} changes; nothing was written (--dry-run).")
+        else:
+            self.stdout.write(f"{len(outcome.changes)} changes, published as revision {outcome.revision}.")
+
+
+def describe(change: Change) -> str:
+    """One change as a line: `+` added, `~` changed, `-` removed."""
+    mark = {"added": "+", "removed": "-"}.get(change["action"], "~")
+    parts = []
+    for name, value in change["fields"].items():
+        if isinstance(value, list) and len(value) == 2:
+            before, after = value
+            parts.append(f"{name}={after!r}" if mark == "+" else f"{name}: {before!r} -> {after!r}")
+        else:
+            parts.append(f"{name}: {value}")
+    return f"{mark} {change['object']}" + (f" ({'; '.join(parts)})" if parts else "")
+
+
+def _read(name: str) -> str:
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{name} is not UTF-8 text") from None

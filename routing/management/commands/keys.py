@@ -1,0 +1,157 @@
+"""manage.py keys issue|revoke|list: gateway keys from the command line.
+
+It lives here and not with the accounts, because issuing and revoking publish a revision.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.apps import hasher
+from accounts.keys import display_prefix, issue
+from accounts.models import ApiKey, Team
+from routing.revisions import publish
+
+_AUTHOR = "command line"
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class Command(BaseCommand):
+    """Issues, revokes and lists keys. A key is printed once, alone on standard output."""
+
+    help = "Issue, revoke or list gateway keys."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        issuing = actions.add_parser("issue", help="make a key and print it, alone, on standard output")
+        issuing.add_argument("--team", required=True, help="the team's name; made where there is none")
+        issuing.add_argument("--label", default="", help="what the key is for")
+        issuing.add_argument("--expires", metavar="WHEN", help="12h, 90d, 4w, or a date such as 2030-01-31")
+        issuing.add_argument(
+            "--models", default="", help="what it may use: gpt-4o,claude-*  (all, if left out)"
+        )
+        revoking = actions.add_parser("revoke", help="refuse a key from now on")
+        revoking.add_argument("key", metavar="PREFIX_OR_ID", help="as `keys list` shows it")
+        actions.add_parser("list", help="show all keys by prefix")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] == "issue":
+            self._issue(options)
+        elif options["action"] == "revoke":
+            self._revoke(options["key"])
+        else:
+            self._list()
+
+    def _issue(self, options: dict[str, Any]) -> None:
+        key = issue()
+        expires = None if options["expires"] is None else _moment(options["expires"])
+        with transaction.atomic():
+            team = self._team(options["team"])
+            row = ApiKey(
+                team=team,
+                label=options["label"],
+                prefix=display_prefix(key),
+                digest=hasher().digest(key).hex(),
+                expires_at=expires,
+                allowed_models=[entry.strip() for entry in options["models"].split(",") if entry.strip()],
+            )
+            _check(row)
+            row.save()
+            number = publish(_AUTHOR, f"key {row.prefix} issued to {team}", [_change(row, "added")])
+        until = f", until {expires:%Y-%m-%d %H:%M} UTC" if expires else ""
+        self.stderr.write(
+            f"Key {row.pk} for team {team}{until} (revision {number}). It is shown only this once."
+        )
+        self.stdout.write(key)
+
+    def _team(self, name: str) -> Team:
+        team = Team.objects.filter(name=name).first()
+        if team is None:
+            team = Team(name=name)
+            _check(team)
+            team.save()
+            self.stderr.write(f"Team {name} did not exist and was made.")
+        return team
+
+    def _revoke(self, given: str) -> None:
+        with transaction.atomic():
+            row = _find(given)
+            if row.revoked_at is not None:
+                self.stdout.write(f"{row} was revoked on {row.revoked_at:%Y-%m-%d %H:%M} UTC.")
+                return
+            row.revoked_at = timezone.now()
+            row.save(update_fields=["revoked_at"])
+            number = publish(_AUTHOR, f"key {row.prefix} revoked", [_change(row, "revoked")])
+        self.stdout.write(f"Revoked {row} of team {row.team} (revision {number}).")
+
+    def _list(self) -> None:
+        rows = [
+            (
+                str(row.pk),
+                f"{row.prefix}…",
+                row.team.name,
+                row.label,
+                row.state,
+                f"{row.expires_at:%Y-%m-%d}" if row.expires_at else "never",
+                ",".join(row.allowed_models) or "all",
+            )
+            for row in ApiKey.objects.select_related("team")
+        ]
+        if not rows:
+            self.stdout.write("No keys yet. Make one: manage.py keys issue --team NAME")
+            return
+        table = [("id", "key", "team", "label", "state", "expires", "models"), *rows]
+        widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+        for line in table:
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+
+
+def _find(given: str) -> ApiKey:
+    """The one key meant by an id, a shown prefix, or the key itself. Raises CommandError."""
+    wanted = Q(prefix=given.rstrip("…")) | Q(digest=hasher().digest(given).hex())
+    if given.isascii() and given.isdigit() and len(given) < 19:
+        wanted |= Q(pk=int(given))
+    found = list(ApiKey.objects.select_for_update(of=("self",)).select_related("team").filter(wanted))
+    if not found:
+        raise CommandError("No key has this prefix or id. See: manage.py keys list")
+    if len(found) > 1:
+        ids = ", ".join(str(row.pk) for row in found)
+        raise CommandError(f"Several keys are meant; name one by its id: {ids}")
+    return found[0]
+
+
+def _moment(text: str) -> datetime:
+    """`12h`, `90d`, `4w` from now, or the beginning of a day in UTC. Raises CommandError."""
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
+    try:
+        if found:
+            return timezone.now() + int(found[1]) * _UNITS[found[2]]
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise CommandError("--expires: write 12h, 90d, 4w, or a date such as 2030-01-31") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment <= timezone.now():
+        raise CommandError("--expires: this moment has passed")
+    return moment
+
+
+def _check(row: Team | ApiKey) -> None:
+    try:
+        row.full_clean()
+    except ValidationError as error:
+        problems = (f"{name}: {' '.join(words)}" for name, words in error.message_dict.items())
+        raise CommandError("\n".join(problems)) from None
+
+
+def _change(row: ApiKey, action: str) -> dict[str, Any]:
+    return {"object": f"API key {row}", "action": action, "fields": {"team": row.team.name}}
