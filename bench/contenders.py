@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -117,17 +118,22 @@ def _from_pypi(package: str, requirement: str) -> Callable[[Path], str]:
     return install
 
 
-def _from_npm(package: str, *beside: str) -> Callable[[Path], str]:
-    """Install with npm; `beside` are versions of its dependencies that it needs but does not ask for."""
+def _from_npm(package: str, overrides: Mapping[str, str]) -> Callable[[Path], str]:
+    """Install with npm; `overrides` are versions that its dependencies must have where its own are wrong."""
 
     def install(home: Path) -> str:
-        manifest = home / "node_modules" / package / "package.json"
-        if not manifest.exists():
+        installed = home / "node_modules" / package / "package.json"
+        wanted = {"private": True, "dependencies": {package: "*"}, "overrides": overrides}
+        manifest = home / "package.json"
+        if not installed.exists() or not manifest.exists() or json.loads(manifest.read_text()) != wanted:
             print(f"  installing {package} into {home} ...", flush=True)
-            home.mkdir(parents=True, exist_ok=True)
-            quiet = ["--no-fund", "--no-audit", "--loglevel=error"]
-            _run(["npm", "install", *quiet, "--prefix", str(home), package, *beside], home)
-        return str(json.loads(manifest.read_text())["version"])
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            manifest.write_text(json.dumps(wanted))
+            _run(
+                ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error", "--prefix", str(home)], home
+            )
+        return str(json.loads(installed.read_text())["version"])
 
     return install
 
@@ -265,8 +271,8 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender(
         "portkey",
         "Portkey (Node)",
-        # With a newer one, every stream of 1.15.2 ends in a 500 (its issue 1389).
-        _from_npm("@portkey-ai/gateway", "@hono/node-server@1.14.2"),
+        # The one it was built with: with newer ones, every stream of 1.15.2 is a 500 (its issue 1389).
+        _from_npm("@portkey-ai/gateway", {"@hono/node-server": "1.13.5"}),
         _portkey,
         _portkey_headers,
     ),
