@@ -76,6 +76,9 @@ class ApiKey(models.Model):
 
     objects = ApiKeyQuerySet.as_manager()
 
+    # The key itself, in memory only, on the row that has just been issued in the admin.
+    issued_key: str | None = None
+
     class Meta:
         verbose_name = "API key"
         ordering = ("-created", "-id")

@@ -137,8 +137,6 @@ def main(words: Sequence[str]) -> int:
     )  # a killed run cleans up as an interrupted one does
     plan = _plan(parsed)
     rounds: int = parsed.rounds or (1 if parsed.quick else 3)
-    rows = {"direct": Row("no gateway")}
-    ready = _prepare(_chosen(parsed.only, parsed.peers), rows)
     cores = Cores.choose()
     about = machine() | {
         "gateway_core": str(cores.gateway),
@@ -150,12 +148,14 @@ def main(words: Sequence[str]) -> int:
     }
     if cores.gateway is None:
         print("!! only one core: nothing is pinned and the load competes with the gateway", file=sys.stderr)
-    with pinned(cores.load), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
+    rows = {"direct": Row("no gateway")}
+    try:
+        ready = _prepare(_chosen(parsed.only, parsed.peers), rows)
+        with pinned(cores.load), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_rounds(plan, rounds, ready, rows, cores))
-        except KeyboardInterrupt:
-            print("interrupted; everything that was started is stopped", file=sys.stderr)
-            return 130
+    except KeyboardInterrupt:
+        print("interrupted; everything that was started is stopped", file=sys.stderr)
+        return 130
     _write(rows, about)
     return int(any(rows[name].skipped or rows[name].faults() for name in OWN if name in rows))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from dialects.types import Dialect, Facts, JsonObject, Usage
 from routing.snapshot import ApiKey, Snapshot, Target
@@ -110,17 +110,28 @@ class Call:
             self._closers.pop()()
 
 
+class Body(Protocol):
+    """A reply's body in pieces: an async iterator that can be given up at any time."""
+
+    def __aiter__(self) -> Body: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Reply:
     """What goes back: status, headers (lower case), and a whole body or its pieces.
 
-    A body of pieces is total: it never raises but CancelledError; a failure is told in-band as its last
-    piece. Whoever writes it calls `aclose` on it, whatever happens.
+    A body of pieces tells a provider's failure in-band as its last piece. Whoever writes it calls `aclose`
+    on the body and then `call.close()`, whatever happens; a reply without a call has nothing to close.
     """
 
     status: int
     headers: list[tuple[str, str]]
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | Body
+    call: Call | None = None
 
 
 Handler = Callable[[Call], Awaitable[Reply]]

@@ -42,6 +42,7 @@ class Exchange:
     here when the connection already serves the next request."""
 
     __slots__ = (
+        "_answering",
         "_closed",
         "_connection",
         "_ended",
@@ -67,6 +68,7 @@ class Exchange:
         self._pieces: list[bytes] = []
         self._size = 0
         self._paused = False
+        self._answering = False  # the head is here, and the timer is the body's
         self._ended = False
         self._closed = False
         self._error: UpstreamError | None = None
@@ -136,7 +138,8 @@ class Exchange:
         """More has arrived. True: the consumer is behind, read no further."""
         self._last = self._loop.time()
         if self.status:
-            if self._timer is None or self._timer.when() > self._last + self._idle:
+            if not self._answering:
+                self._answering = True
                 self._stop_timer()
                 self._timer = self._loop.call_later(self._idle, self._idle_over)
             self._wake()

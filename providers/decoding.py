@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Literal
 
 from providers.wire import UpstreamError
 
@@ -14,18 +15,29 @@ _RAW = -zlib.MAX_WBITS
 
 
 class Inflate:
-    """gzip, or deflate in both of its readings (with zlib's header, as the standard has it, and without)."""
+    """gzip, or deflate in both of its readings: with zlib's header, as the standard has it, and without."""
 
-    def __init__(self, wbits: int) -> None:
-        self._wbits = wbits
-        self._inflate = zlib.decompressobj(wbits)
+    def __init__(self, encoding: Literal["gzip", "deflate"]) -> None:
+        self._wbits = _GZIP if encoding == "gzip" else None
+        self._inflate = zlib.decompressobj(_GZIP)
+        self._start = b""
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What `data` unpacks to, in pieces of at most STEP. Raises UpstreamError "invalid"."""
+        if self._wbits is None:
+            self._start = data = self._start + data
+            if len(data) < 2:
+                return
+            self._wbits = zlib.MAX_WBITS if _has_zlib_header(data) else _RAW
+            self._inflate = zlib.decompressobj(self._wbits)
+        self._begun = True
         while data:
-            piece = self._step(data)
-            self._begun = True
+            try:
+                piece = self._inflate.decompress(data, STEP)
+            except zlib.error as error:
+                message = f"the answer is not compressed as it says: {error}"
+                raise UpstreamError("invalid", message, sent=True) from error
             if piece:
                 yield piece
             data = self._inflate.unconsumed_tail
@@ -35,20 +47,12 @@ class Inflate:
 
     def finish(self) -> None:
         """The body has ended. Raises UpstreamError "truncated" if the compressed stream has not."""
-        if self._begun and not self._inflate.eof:
+        if (self._start and not self._begun) or (self._begun and not self._inflate.eof):
             raise UpstreamError("truncated", "the compressed answer ended early", sent=True)
 
-    def _step(self, data: bytes) -> bytes:
-        try:
-            return self._inflate.decompress(data, STEP)
-        except zlib.error as error:
-            if self._begun or self._wbits != zlib.MAX_WBITS:
-                raise UpstreamError(
-                    "invalid", f"the answer is not compressed as it says: {error}", sent=True
-                ) from error
-        self._wbits = _RAW
-        self._inflate = zlib.decompressobj(_RAW)
-        return self._step(data)
+
+def _has_zlib_header(data: bytes) -> bool:
+    return data[0] & 15 == zlib.DEFLATED and (data[0] << 8 | data[1]) % 31 == 0
 
 
 def decoder(encoding: str) -> Inflate | None:
@@ -58,7 +62,7 @@ def decoder(encoding: str) -> Inflate | None:
     if name in ("", "identity"):
         return None
     if name in ("gzip", "x-gzip"):
-        return Inflate(_GZIP)
+        return Inflate("gzip")
     if name == "deflate":
-        return Inflate(zlib.MAX_WBITS)
+        return Inflate("deflate")
     raise UpstreamError("invalid", f"the answer has the unknown content-encoding {name[:40]!r}", sent=True)

@@ -105,11 +105,14 @@ class Resolver:
         try:
             # Shielded: a caller that leaves must not take the answer from the others.
             async with asyncio.timeout(DNS_SECONDS):
-                return await asyncio.shield(question)
+                found = await asyncio.shield(question)
         except TimeoutError:
             raise UpstreamError("dns", f"no answer about {host} in {DNS_SECONDS:g} s", sent=False) from None
         except (OSError, UnicodeError) as error:
             raise UpstreamError("dns", f"{host} does not resolve: {error}", sent=False) from error
+        if not found:
+            raise UpstreamError("dns", f"{host} has no address", sent=False)
+        return found
 
     def forget(self, host: str) -> None:
         """Ask anew next time: none of the known addresses answered."""

@@ -51,6 +51,11 @@ class Pool:
         """Open connections, idle ones included."""
         return len(self._open)
 
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a request."""
+        return sum(map(len, self._idle.values()))
+
     def take(self, key: Key) -> Connection | None:
         """An idle connection, the latest used first, so that the others age and go."""
         idle = self._idle.get(key)

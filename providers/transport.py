@@ -234,8 +234,11 @@ def _address(text: str) -> tuple[httpx.URL, str]:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
         raise UpstreamError("forbidden", f"not a URL: {error}", sent=False) from error
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.fragment:
-        raise UpstreamError("forbidden", "a provider's URL is http(s), without user or fragment", sent=False)
+    odd_host = not url.host or "%" in url.host
+    odd_port = url.port is not None and not 0 < url.port < 65536
+    if url.scheme not in ("http", "https") or odd_host or odd_port or url.userinfo or url.fragment:
+        message = "a provider's URL is http(s)://host[:port]/path, without user or fragment"
+        raise UpstreamError("forbidden", message, sent=False)
     return url, url.netloc.decode("ascii")
 
 

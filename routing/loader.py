@@ -52,13 +52,13 @@ _UNREADABLE = (ValueError, TypeError, ArithmeticError)
 def build_snapshot(vault: Vault) -> Snapshot:
     """Everything that steers traffic, as of one revision. Blocks; seven queries. Raises DatabaseError."""
     before = latest()
-    for _ in range(_READINGS):
+    for _ in range(_READINGS - 1):
         snapshot = _read(before, vault)
         after = latest()
         if after == before:
             return snapshot
         before = after
-    return snapshot
+    return _read(before, vault)
 
 
 def _read(revision: int, vault: Vault) -> Snapshot:

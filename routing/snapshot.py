@@ -105,7 +105,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A gateway key, known by its keyed digest. `allowed_models` holds exact names or `prefix*`; empty: all."""
+    """A gateway key, known by its keyed digest. `allowed_models`: exact names or `prefix*`; empty: all."""
 
     id: int
     prefix: str

@@ -112,7 +112,8 @@ class Connection(asyncio.Protocol):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=0)  # so that "written" means "handed to the kernel"
+        # So that "written" means "handed to the kernel"; not 0, at which asyncio's TLS pauses when empty.
+        self._transport.set_write_buffer_limits(high=1, low=0)
         self._writable.set()
         self._task = asyncio.get_running_loop().create_task(self._serve())
 

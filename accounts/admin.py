@@ -1,0 +1,185 @@
+"""How teams and keys look in the admin.
+
+Nothing is registered here: what is saved must also be published, which is routing's business, and routing
+lies above. routing/admin.py adds that and registers these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from accounts.apps import hasher
+from accounts.keys import display_prefix, issue
+from accounts.models import ApiKey, Team
+
+
+class TeamAdmin(ModelAdmin):
+    """Teams with how many keys and routes they have."""
+
+    list_display = ("name", "active_keys", "route_count", "created")
+    search_fields = ("name",)
+    fields = ("name",)
+    csv_fields = ("name", "created")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
+        active = Count("keys", Q(keys__revoked_at=None), distinct=True)
+        return (
+            super().get_queryset(request).annotate(active=active, route_total=Count("routes", distinct=True))
+        )
+
+    @admin.display(description="Keys", ordering="active")
+    def active_keys(self, obj: Any) -> int:
+        count: int = obj.active
+        return count
+
+    @admin.display(description="Own routes", ordering="route_total")
+    def route_count(self, obj: Any) -> int:
+        count: int = obj.route_total
+        return count
+
+
+class ModelEntries(forms.Field):
+    """A list of model names, one on each line."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> list[str]:
+        return [line.strip() for line in str(value or "").replace(",", "\n").splitlines() if line.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return (initial or []) != self.to_python(data)
+
+
+class ApiKeyForm(forms.ModelForm):
+    """A key's label, limits and end."""
+
+    allowed_models = ModelEntries(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "placeholder": "gpt-4o-mini\nclaude-*"}),
+        help_text="One model name or prefix such as gpt-* on each line. Empty: every model.",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("team", "label", "expires_at", "allowed_models")
+
+    def clean_expires_at(self) -> Any:
+        moment = self.cleaned_data["expires_at"]
+        if moment is not None and "expires_at" in self.changed_data and moment <= timezone.now():
+            raise ValidationError("This moment has passed. To stop a key at once, revoke it.")
+        return moment
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Active, expired or revoked."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", "Active"), ("expired", "Expired"), ("revoked", "Revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        past = Q(expires_at__lte=timezone.now())
+        if self.value() == "active":
+            return queryset.filter(revoked_at=None).exclude(past)
+        if self.value() == "expired":
+            return queryset.filter(past, revoked_at=None)
+        return queryset.filter(revoked_at__isnull=False) if self.value() == "revoked" else queryset
+
+
+class ApiKeyAdmin(ModelAdmin):
+    """Keys: issued once, revoked, never deleted, because what they did stays on record."""
+
+    form = ApiKeyForm
+    list_display = ("shown", "label", "team", "state", "models", "expires_at", "created")
+    list_display_links = ("shown", "label")
+    list_filter = (StateFilter, "team")
+    list_select_related = ("team",)
+    search_fields = ("prefix", "label", "team__name")
+    autocomplete_fields = ("team",)
+    list_per_page = 50
+    actions = ("revoke",)
+    csv_fields = ("id", "prefix", "label", "team", "state", "created", "expires_at", "revoked_at")
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        limits = ("Limits", {"fields": ("expires_at", "allowed_models")})
+        if obj is None:
+            words = "The key is made when you save, and shown once."
+            return ((None, {"fields": ("team", "label"), "description": words}), limits)
+        return ((None, {"fields": (("shown", "state"), "team", "label", ("created", "revoked_at"))}), limits)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+        # A key that changed its team would take the team's routes and bills with it.
+        return () if obj is None else ("shown", "state", "team", "created", "revoked_at")
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: Any) -> None:
+        if not change:
+            key = issue()
+            obj.prefix, obj.digest = display_prefix(key), hasher().digest(key).hex()
+            # Handed to the answer of this very request; it is kept nowhere.
+            obj.issued_key = key
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The one page that shows a key, whichever button was pressed."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "The new key",
+            "opts": self.opts,
+            "object": obj,
+            "key": obj.issued_key,
+            "base_url": f"{request.scheme}://{request.get_host()}",
+            "model": next((name for name in obj.allowed_models if not name.endswith("*")), "gpt-4o-mini"),
+        }
+        return TemplateResponse(
+            request,
+            "admin/accounts/apikey/issued.html",
+            context,
+            headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"},
+        )
+
+    @admin.display(description="Key", ordering="prefix")
+    def shown(self, obj: ApiKey) -> str:
+        return f"{obj.prefix}…"
+
+    @display(description="State", label={"active": "success", "expired": "warning", "revoked": "danger"})
+    def state(self, obj: ApiKey) -> str:
+        return obj.state
+
+    @admin.display(description="Models")
+    def models(self, obj: ApiKey) -> str:
+        return ", ".join(map(str, obj.allowed_models)) or "all"
+
+    @admin.action(description="Revoke: refused within a second, for good", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        rows = list(queryset.filter(revoked_at=None))
+        now = timezone.now()
+        with transaction.atomic():
+            for row in rows:
+                row.revoked_at = now
+                row.save(update_fields=["revoked_at"])
+                self.log_change(
+                    request, row, [{"changed": {"fields": ["Revoked"], "values": {"revoked": True}}}]
+                )
+        self.message_user(request, f"{len(rows)} keys revoked.", messages.SUCCESS)

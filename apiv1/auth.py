@@ -1,0 +1,68 @@
+"""Who calls: a key in a header to its row in the snapshot. No database, no exception to the rule."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import UTC, datetime
+
+from accounts.keys import KeyHasher
+from apiv1.inbound import Inbound
+from dialects.errors import AUTH, Detail, GatewayError, bad_request
+from routing.snapshot import ApiKey, Snapshot
+
+# Longer than any key that was ever issued: hashing more would only be work for whoever sent it.
+_MAX_KEY = 512
+
+
+class Authenticator:
+    """Finds the caller of a request."""
+
+    def __init__(self, hasher: KeyHasher) -> None:
+        self._hasher = hasher
+
+    def caller(self, inbound: Inbound, snapshot: Snapshot) -> ApiKey:
+        """The key's row. Raises GatewayError: 401 without a valid key, 400 where the headers contradict."""
+        key = presented_key(inbound)
+        digest = self._hasher.digest(key)
+        found = snapshot.keys.get(digest)
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            raise _refused("The API key is not valid.")
+        if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
+            raise _refused("The API key has expired.", code="expired_api_key")
+        return found
+
+
+def presented_key(inbound: Inbound) -> str:
+    """The key as the client sent it, from either header that the SDKs use."""
+    if "authorization" in inbound.duplicates or "x-api-key" in inbound.duplicates:
+        raise bad_request("The key was sent twice in the same header.", code="ambiguous_api_key")
+    bearer = _bearer(inbound.headers.get("authorization"))
+    header = inbound.headers.get("x-api-key")
+    if header is not None:
+        header = header.strip()
+    if bearer and header and bearer != header:
+        raise bad_request(
+            "Authorization and x-api-key carry different keys; send one.", code="ambiguous_api_key"
+        )
+    key = bearer or header
+    if not key:
+        raise _refused(
+            "No API key was sent. Use the header Authorization: Bearer KEY, or x-api-key: KEY.",
+            code="missing_api_key",
+        )
+    if len(key) > _MAX_KEY:
+        raise _refused("The API key is not valid.")
+    return key
+
+
+def _bearer(value: str | None) -> str | None:
+    if value is None:
+        return None
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer":
+        raise _refused("The Authorization header must have the form: Bearer KEY.")
+    return token.strip()
+
+
+def _refused(message: str, code: str | None = None) -> GatewayError:
+    return GatewayError(AUTH, message, Detail(code=code, headers=(("www-authenticate", "Bearer"),)))

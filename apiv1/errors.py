@@ -1,0 +1,24 @@
+"""Errors as replies in the client's dialect, and the headers that every reply carries."""
+
+from __future__ import annotations
+
+from dialects.errors import Family, GatewayError, render
+from pipeline.call import Reply
+
+# Answers hold what a team asked: nobody in between keeps them, and no browser guesses what they are.
+SAFE_HEADERS = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+
+
+def request_id_headers(request_id: str) -> list[tuple[str, str]]:
+    """The id under both names: OpenAI's SDK reads `x-request-id`, Anthropic's `request-id`."""
+    return [("x-request-id", request_id), ("request-id", request_id)]
+
+
+def error_reply(family: Family, error: GatewayError, request_id: str) -> Reply:
+    """The error as a whole reply in this family's envelope."""
+    status, headers, body = render(family, error, request_id)
+    return Reply(
+        status,
+        [("content-type", "application/json"), *headers, *SAFE_HEADERS, *request_id_headers(request_id)],
+        body,
+    )

@@ -1,0 +1,65 @@
+"""A request as a door received it, before anything in it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dialects.errors import MEDIA, Detail, GatewayError, bad_request
+
+# Headers of which two with different values have no meaning.
+_SINGLE = frozenset({"authorization", "x-api-key", "content-type", "content-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """`path` is without root path and query; `headers` are lower case; `duplicates` names single-valued
+    headers that came twice."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: dict[str, str]
+    body: bytes
+    duplicates: frozenset[str] = field(default_factory=frozenset)
+
+
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], frozenset[str]]:
+    """Header dict and the names of single-valued headers that came more than once. A name with `_` is
+    dropped: elsewhere it would pass for the one with `-`."""
+    headers: dict[str, str] = {}
+    duplicates: set[str] = set()
+    for raw_name, raw_value in raw:
+        name = raw_name.decode("latin-1").lower()
+        if "_" in name:
+            continue
+        if name in headers:
+            if name in _SINGLE:
+                duplicates.add(name)
+            continue
+        headers[name] = raw_value.decode("latin-1")
+    return headers, frozenset(duplicates)
+
+
+def check_media(headers: dict[str, str]) -> None:
+    """Refuse what is not JSON in UTF-8, uncompressed. A missing content type passes as JSON."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise GatewayError(MEDIA, "Compressed request bodies are not supported; send the JSON as it is.")
+    media, _, parameters = headers.get("content-type", "application/json").partition(";")
+    media = media.strip().lower()
+    if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
+        raise GatewayError(MEDIA, "The content type must be application/json.", Detail(param="content-type"))
+    if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
+        raise GatewayError(MEDIA, "The charset must be UTF-8.", Detail(param="content-type"))
+
+
+def check_query(query: bytes) -> None:
+    """Refuse a key in the URL: addresses end up in logs and histories."""
+    if query:
+        for pair in query.lower().split(b"&"):
+            if pair.partition(b"=")[0] in (b"key", b"api_key", b"api-key", b"apikey", b"access_token"):
+                raise bad_request(
+                    "A key must be sent in the Authorization or x-api-key header, never in the URL.",
+                    code="key_in_url",
+                )

@@ -1,0 +1,79 @@
+"""Chooses targets by the plan and tries the next one when a target fails before its first content."""
+
+from __future__ import annotations
+
+from dialects.errors import (
+    BUSY,
+    NO_MODEL,
+    PERMISSION,
+    RATE,
+    UPSTREAM_BAD,
+    UPSTREAM_TIMEOUT,
+    Detail,
+    GatewayError,
+)
+from pipeline.call import Call, Handler, Reply
+from providers.wire import UpstreamError
+from routing.plan import Draw, Plan, allowed, plan
+
+# Three in all: a fourth try rarely helps and multiplies the load on providers in trouble.
+MAX_ATTEMPTS = 3
+# What another target may cure. A 4xx that the request itself caused is the same everywhere.
+_CURABLE = frozenset({UPSTREAM_BAD.name, UPSTREAM_TIMEOUT.name, RATE.name, BUSY.name})
+
+
+class Failover:
+    """Handler that sets `call.target` and calls `inner` once per candidate, each target once."""
+
+    def __init__(self, inner: Handler, draw: Draw) -> None:
+        self._inner = inner
+        self._draw = draw
+
+    async def __call__(self, call: Call) -> Reply:
+        chosen = self._plan(call)
+        tried = chosen.candidates[:MAX_ATTEMPTS]
+        for number, target in enumerate(tried, start=1):
+            call.target = target
+            record = call.record
+            record.provider = target.provider.name
+            record.upstream_model = target.upstream_model or call.facts.model
+            try:
+                return await self._inner(call)
+            except GatewayError as error:
+                if number == len(tried) or not _may_go_on(error, stream=call.facts.stream):
+                    raise
+        raise AssertionError("unreachable: the last candidate returns or raises")
+
+    def _plan(self, call: Call) -> Plan:
+        model = call.facts.model
+        if not allowed(call.caller, model):
+            raise GatewayError(
+                PERMISSION,
+                f"This key may not use the model {model!r}.",
+                Detail(code="model_not_allowed", param="model"),
+            )
+        chosen = plan(call.snapshot, call.facts, call.caller.team.id, self._draw)
+        if chosen.route is None:
+            raise GatewayError(
+                NO_MODEL,
+                f"The model {model!r} does not exist or you do not have access to it.",
+                Detail(param="model"),
+            )
+        call.record.route = chosen.route.pattern
+        if not chosen.candidates:
+            raise GatewayError(
+                BUSY,
+                f"No provider for the model {model!r} is available now.",
+                Detail(code="no_healthy_target", retry_after=5),
+            )
+        return chosen
+
+
+def _may_go_on(error: GatewayError, *, stream: bool) -> bool:
+    if error.fault.name not in _CURABLE:
+        return False
+    cause = error.__cause__
+    if isinstance(cause, UpstreamError) and cause.reason == "first_byte_timeout":
+        # The provider may be at work on it, and bill it: asking again would pay twice for a whole answer.
+        return stream
+    return True

@@ -1,0 +1,107 @@
+"""The gateway's own Prometheus metrics, kept from the record of each closed call.
+
+Labels are bounded: a route is named by its pattern, never by the model that a client typed.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from pipeline.call import Record
+
+# A model answers in tens of milliseconds to minutes.
+_CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+# What the gateway adds is counted in fractions of a millisecond.
+_OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+
+
+class Metrics:
+    """A book of the pipeline (`opened`, `closed`) and of the door (`refused`)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "gateway_requests",
+            "Requests by how they ended; code is ok or the error code.",
+            ("surface", "route", "status", "code"),
+            registry=registry,
+        )
+        self._attempts = Counter(
+            "gateway_attempts", "Tries at providers by outcome.", ("provider", "outcome"), registry=registry
+        )
+        self._tokens = Counter(
+            "gateway_tokens",
+            "Tokens by direction: input, output, cache_read, cache_write, reasoning (parts of the former).",
+            ("direction", "route", "provider", "source"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "gateway_request_seconds",
+            "From the request's arrival to the last byte of its reply.",
+            ("surface", "provider"),
+            buckets=_CALL_BUCKETS,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            "gateway_time_to_first_token_seconds",
+            "From the request's arrival to the first content of a stream.",
+            ("surface", "provider"),
+            buckets=_CALL_BUCKETS,
+            registry=registry,
+        )
+        self._overhead = Histogram(
+            "gateway_overhead_seconds",
+            "The gateway's own time before the first byte of a reply: all of it less waiting for a provider.",
+            ("surface",),
+            buckets=_OVERHEAD_BUCKETS,
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "gateway_in_flight",
+            "Calls that are open now.",
+            ("surface",),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "gateway_dropped_fields",
+            "Request fields that could not travel to the provider's dialect.",
+            ("surface", "provider"),
+            registry=registry,
+        )
+
+    def opened(self, record: Record) -> None:
+        self._in_flight.labels(record.surface).inc()
+
+    def closed(self, record: Record) -> None:
+        surface, provider = record.surface, record.provider
+        self._in_flight.labels(surface).dec()
+        self._requests.labels(surface, record.route, str(record.status), record.code or "ok").inc()
+        self._seconds.labels(surface, provider).observe(record.ended - record.started)
+        if record.first_content:
+            self._first_token.labels(surface, provider).observe(record.first_content - record.started)
+        if record.first_byte:
+            own = record.first_byte - record.started - record.upstream_seconds
+            self._overhead.labels(surface).observe(max(0.0, own))
+        for attempt in record.attempts:
+            self._attempts.labels(attempt.provider, attempt.outcome).inc()
+        if record.dropped:
+            self._dropped.labels(surface, provider).inc(len(record.dropped))
+        self._count_tokens(record)
+
+    def refused(self, surface: str, status: int, code: str) -> None:
+        """A request that was refused at the door, before it became a call."""
+        self._requests.labels(surface, "", str(status), code).inc()
+
+    def _count_tokens(self, record: Record) -> None:
+        usage = record.usage
+        if usage is None:
+            return
+        for direction, count in (
+            ("input", usage.input_tokens),
+            ("output", usage.output_tokens),
+            ("cache_read", usage.cache_read),
+            ("cache_write", usage.cache_write),
+            ("reasoning", usage.reasoning),
+        ):
+            if count:
+                self._tokens.labels(direction, record.route, record.provider, usage.source).inc(count)

@@ -1,0 +1,133 @@
+"""Carries a provider's stream to the client, event by event, and is total: its failures are told in-band."""
+
+from __future__ import annotations
+
+import time
+
+from dialects import estimate
+from dialects.errors import UPSTREAM_TIMEOUT, Detail, GatewayError
+from dialects.types import Dialect, Translator, Usage
+from pipeline.call import Attempt, Call
+from pipeline.failures import as_gateway_error, truncated
+from providers.wire import UpstreamError, UpstreamResponse
+
+JSON_HEADERS = (("content-type", "application/json"),)
+SSE_HEADERS = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    # Proxies in between must neither keep nor gather a stream.
+    ("x-accel-buffering", "no"),
+)
+
+
+class Relay:
+    """The body of a streamed reply. Pieces are whole events; several that arrived together leave together.
+
+    `begin` first: it holds back what carries no content yet, so that a stream that dies before its first
+    content can still become a status code, or another attempt that the client never sees.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        upstream: Dialect,
+        translator: Translator | None,
+        response: UpstreamResponse,
+        attempt: Attempt,
+    ) -> None:
+        self._call = call
+        self._translator = translator
+        self._response = response
+        self._attempt = attempt
+        self._framer = upstream.framer()
+        self._tap = upstream.tap(strip_usage=not call.facts.include_usage)
+        self._chunks = response.chunks()
+        self._held = b""
+        self._over = False
+
+    def headers(self) -> list[tuple[str, str]]:
+        return list(SSE_HEADERS)
+
+    async def begin(self) -> None:
+        """Read up to the first content or the end. Raises GatewayError or UpstreamError."""
+        held: list[bytes] = []
+        while not (self._tap.content or self._tap.finished):
+            piece = await anext(self._chunks, None)
+            if piece is None:
+                raise truncated()
+            held.append(self._carry(piece))
+        # From here on the reply belongs to the client, and the numbers to this attempt.
+        self._call.on_close(self._settle)
+        if self._tap.content:
+            self._call.record.first_content = time.monotonic()
+        self._held = b"".join(held)
+
+    def __aiter__(self) -> Relay:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._held:
+            held, self._held = self._held, b""
+            return held
+        while not self._over:
+            try:
+                out = await self._next()
+            except UpstreamError as error:
+                out = self._fail(as_gateway_error(error))
+            except GatewayError as error:
+                out = self._fail(error)
+            if out:
+                return out
+        await self.aclose()
+        raise StopAsyncIteration
+
+    async def _next(self) -> bytes:
+        if self._tap.finished:
+            self._over = True
+            return self._translator.finish() if self._translator else b""
+        piece = await anext(self._chunks, None)
+        if piece is None:
+            raise truncated()
+        if self._call.deadline.remaining() <= 0:
+            raise GatewayError(
+                UPSTREAM_TIMEOUT,
+                "The answer took longer than this route allows.",
+                Detail(code="stream_max_duration"),
+            )
+        return self._carry(piece)
+
+    def _carry(self, piece: bytes) -> bytes:
+        """The client's bytes for one piece of the provider's stream. What follows the end is ignored."""
+        tap = self._tap
+        translator = self._translator
+        out: list[bytes] = []
+        for event in self._framer.feed(piece):
+            if tap.finished:
+                break
+            tap.see(event)
+            if translator is not None:
+                out.append(translator.event(event))
+            elif tap.keep(event):
+                out.append(event.raw)
+        return b"".join(out)
+
+    def _fail(self, error: GatewayError) -> bytes:
+        self._over = True
+        record = self._call.record
+        record.outcome = "error"
+        record.code = error.code
+        self._attempt.outcome = error.code
+        return self._call.dialect.error_event(error, self._call.id)
+
+    def _settle(self) -> None:
+        """Write down the usage: what the provider counted, else an estimate of what was delivered."""
+        tap = self._tap
+        self._call.record.usage = tap.usage or Usage(
+            input_tokens=estimate.tokens(self._call.facts.prompt_chars),
+            output_tokens=estimate.tokens(tap.output_chars),
+            source="estimated",
+        )
+
+    async def aclose(self) -> None:
+        """Stop reading: a stream that is not at its end is closed at the provider, which stops its bill."""
+        self._over = True
+        await self._response.aclose()

@@ -1,0 +1,59 @@
+"""One structured log line for each closed call: numbers and names, never a prompt or a secret."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pipeline.call import Record
+
+
+class Log(Protocol):
+    """The part of a structured logger that is used here."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+
+class RequestLog:
+    """A book of the pipeline. Failed calls are warnings, the rest info."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def opened(self, record: Record) -> None:
+        """Nothing is logged until it is known how the call ended."""
+
+    def closed(self, record: Record) -> None:
+        write = self._log.info if record.outcome == "ok" else self._log.warning
+        usage = record.usage
+        write(
+            "request",
+            request_id=record.request_id,
+            surface=record.surface,
+            team=record.team,
+            key=record.key_prefix,
+            model=record.model,
+            route=record.route,
+            provider=record.provider,
+            upstream_model=record.upstream_model,
+            revision=record.revision,
+            stream=record.stream,
+            status=record.status,
+            outcome=record.outcome,
+            code=record.code or None,
+            ms=_ms(record.ended - record.started),
+            upstream_ms=_ms(record.upstream_seconds),
+            first_byte_ms=_ms(record.first_byte - record.started) if record.first_byte else None,
+            first_token_ms=_ms(record.first_content - record.started) if record.first_content else None,
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            cache_read_tokens=usage.cache_read if usage else None,
+            usage_source=usage.source if usage else None,
+            attempts=[f"{a.provider}:{a.outcome}" for a in record.attempts],
+            dropped=record.dropped or None,
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

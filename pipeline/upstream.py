@@ -1,0 +1,241 @@
+"""The innermost stage: asks one target in the words it speaks and brings back its answer.
+
+Same dialect on both sides: the client's bytes go as they came, only the fields that must differ are
+spliced, and a tap reads usage as the answer passes. Otherwise a translator of the pair sits between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from dialects.errors import UPSTREAM_BAD, Detail, GatewayError, bad_request
+from dialects.parse import splice
+from dialects.table import DIALECTS, TRANSLATORS, choose
+from dialects.types import Dialect, JsonObject, ModelFacts, Translator
+from pipeline.call import Attempt, Call, Reply
+from pipeline.failures import as_gateway_error, invalid_response
+from pipeline.relay import JSON_HEADERS, Relay
+from providers.wire import Transport, UpstreamError, UpstreamRequest, UpstreamResponse
+from routing.snapshot import Credential, Target
+
+# An error page is read this far and no further: enough for any real message.
+ERROR_LIMIT = 64 * 1024
+# A whole answer: 2048 embeddings of 3072 numbers are about 60 MB of JSON.
+ANSWER_LIMIT = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One attempt's choice of words: the upstream's dialect, the translator (None: same dialect), the
+    path appended to the provider's base URL, and the body to send."""
+
+    dialect: Dialect
+    translator: Translator | None
+    path: str
+    body: bytes
+
+
+class Upstream:
+    """Handler that sends `call` to `call.target`. Raises GatewayError; UpstreamError never leaves it.
+
+    `pick` chooses one of a provider's credentials.
+    """
+
+    def __init__(
+        self,
+        transports: Mapping[str, Transport],
+        pick: Callable[[Sequence[Credential]], Credential],
+    ) -> None:
+        self._transports = transports
+        self._pick = pick
+
+    async def __call__(self, call: Call) -> Reply:
+        target = call.target
+        assert target is not None, "failover sets the target"  # noqa: S101 - a programmer's error, not input
+        exchange = _translate(call, target)
+        attempt = Attempt(
+            provider=target.provider.name,
+            upstream_model=target.upstream_model or call.facts.model,
+            started=time.monotonic(),
+        )
+        call.record.attempts.append(attempt)
+        try:
+            reply = await self._attempt(call, target, exchange, attempt)
+        except UpstreamError as error:
+            attempt.outcome = error.reason
+            raise as_gateway_error(error) from error
+        except GatewayError as error:
+            attempt.outcome = error.code
+            raise
+        except BaseException:
+            attempt.outcome = "client_gone"
+            raise
+        else:
+            if attempt.outcome == "pending":
+                attempt.outcome = "ok"
+            return reply
+        finally:
+            attempt.seconds = time.monotonic() - attempt.started
+            call.record.upstream_seconds += attempt.seconds
+
+    async def _attempt(self, call: Call, target: Target, exchange: Exchange, attempt: Attempt) -> Reply:
+        transport = self._transports[target.provider.kind.transport]
+        response = await transport.send(self._request(call, target, exchange))
+        try:
+            attempt.status = response.status
+            attempt.upstream_request_id = _request_id(response.headers)
+            if response.status != 200:
+                raise await _refusal(exchange.dialect, response)
+            if call.facts.stream:
+                return await self._stream(call, exchange, response, attempt)
+            return await _whole(call, exchange, response)
+        except BaseException:
+            await response.aclose()
+            raise
+
+    async def _stream(
+        self, call: Call, exchange: Exchange, response: UpstreamResponse, attempt: Attempt
+    ) -> Reply:
+        media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media in ("text/html", "text/plain"):
+            raise invalid_response("The provider answered with a page instead of a stream.")
+        if media == "application/json" and exchange.dialect.framing == "sse":
+            raise await _not_a_stream(exchange.dialect, response)
+        relay = Relay(call, exchange.dialect, exchange.translator, response, attempt)
+        await relay.begin()
+        return Reply(200, relay.headers(), relay)
+
+    def _request(self, call: Call, target: Target, exchange: Exchange) -> UpstreamRequest:
+        provider = target.provider
+        timeouts = provider.timeouts
+        left = call.deadline.remaining()
+        first_byte = timeouts.first_byte_stream if call.facts.stream else timeouts.first_byte
+        return UpstreamRequest(
+            method="POST",
+            url=provider.base_url + exchange.path,
+            headers=self._headers(call, target, exchange),
+            body=exchange.body,
+            connect=min(timeouts.connect, left),
+            first_byte=min(first_byte, left),
+            idle=timeouts.idle,
+            allow_private=provider.allow_private,
+        )
+
+    def _headers(self, call: Call, target: Target, exchange: Exchange) -> dict[str, str]:
+        kind = target.provider.kind
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if call.facts.stream else "application/json",
+            # A compressed stream arrives in blocks, not token by token.
+            "accept-encoding": "identity",
+            **kind.headers,
+        }
+        if exchange.translator is None:
+            for name in kind.forward:
+                value = call.headers.get(name)
+                if value is not None:
+                    headers[name] = value
+        if target.provider.credentials and kind.auth != "none":
+            secret = self._pick(target.provider.credentials).secret
+            if kind.auth == "bearer":
+                headers["authorization"] = "Bearer " + secret
+            else:
+                headers[kind.auth] = secret
+        return headers
+
+
+def _translate(call: Call, target: Target) -> Exchange:
+    kind = target.provider.kind
+    model = target.upstream_model or call.facts.model
+    client = call.dialect.name
+    spoken = choose(client, kind.dialects(model))
+    if spoken is None:
+        raise bad_request(
+            f"The model {call.facts.model} is served by a provider that cannot do this kind of request.",
+            param="model",
+            code="unsupported_operation",
+        )
+    dialect = DIALECTS[spoken]
+    path = kind.paths[spoken]
+    if spoken == client:
+        patch = _patch(call, target, model)
+        return Exchange(dialect, None, path, splice(call.raw, patch) if patch else call.raw)
+    translator = TRANSLATORS[client, spoken]()
+    row = call.snapshot.catalogue.get((kind.name, model))
+    body = translator.request(call.body, row.facts if row else ModelFacts(name=model))
+    _apply(body, target.body_patch)
+    call.record.dropped = translator.dropped
+    return Exchange(dialect, translator, path, orjson.dumps(body))
+
+
+def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:
+    """Top-level fields that must differ from what the client sent."""
+    patch: dict[str, Any] = {}
+    if model != call.facts.model:
+        patch["model"] = model
+    facts = call.facts
+    asks = facts.stream and not facts.include_usage and call.dialect.name in ("chat", "completions")
+    if asks and target.provider.kind.stream_usage:
+        # Without it the provider reports no usage for a stream; the extra chunk is taken out again.
+        patch["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    patch.update(target.body_patch)
+    return patch
+
+
+def _apply(body: JsonObject, patch: Mapping[str, Any]) -> None:
+    for name, value in patch.items():
+        if value is None:
+            body.pop(name, None)
+        else:
+            body[name] = value
+
+
+async def _refusal(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
+    if 300 <= response.status < 400:
+        return GatewayError(
+            UPSTREAM_BAD, "The provider answered with a redirect.", Detail(code="upstream_redirect")
+        )
+    if response.status < 400:
+        return invalid_response(f"The provider answered with status {response.status}.")
+    try:
+        body = await response.read(ERROR_LIMIT)
+    except UpstreamError:
+        # The status is known and says more than a body that cannot be read.
+        body = b""
+    return dialect.error(response.status, response.headers, body)
+
+
+async def _not_a_stream(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
+    body = await response.read(ERROR_LIMIT)
+    try:
+        if "error" in orjson.loads(body):
+            return dialect.error(502, response.headers, body)
+    except (ValueError, TypeError):
+        pass
+    return invalid_response("The provider answered with one object where a stream was asked for.")
+
+
+async def _whole(call: Call, exchange: Exchange, response: UpstreamResponse) -> Reply:
+    raw = await response.read(ANSWER_LIMIT)
+    await response.aclose()
+    try:
+        answer = orjson.loads(raw)
+    except ValueError:
+        raise invalid_response("The provider's answer is not valid JSON.") from None
+    if not isinstance(answer, dict) or not exchange.dialect.is_answer(answer):
+        raise invalid_response("The provider's answer is not of the expected form.")
+    call.record.usage = exchange.dialect.usage(answer)
+    if exchange.translator is not None:
+        raw = orjson.dumps(exchange.translator.response(answer))
+    return Reply(200, list(JSON_HEADERS), raw)
+
+
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    found = headers.get("x-request-id") or headers.get("request-id")
+    # A provider's header is input too: bounded before it reaches a log line.
+    return found[:128] if found else None

@@ -1,0 +1,235 @@
+"""How providers and the catalogue look in the admin.
+
+Nothing is registered here: what is saved must also be published, which is routing's business, and routing
+lies above. routing/admin.py adds that and registers these classes.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from providers.catalogue import seed_catalogue
+from providers.forms import CredentialForm, CredentialFormSet, ProviderForm
+from providers.kinds import KINDS
+from providers.models import CatalogueModel, Credential, Provider
+
+
+class CredentialInline(TabularInline):
+    """The credentials of a provider, by label and last four characters."""
+
+    model = Credential
+    form = CredentialForm
+    formset = CredentialFormSet
+    fields = ("label", "secret", "ending", "enabled", "managed_by_env")
+    readonly_fields = ("ending", "managed_by_env")
+    verbose_name_plural = "credentials"
+
+    def get_extra(self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any) -> int:
+        return 1 if obj is None else 0
+
+    @admin.display(description="In use")
+    def ending(self, obj: Credential) -> str:
+        return f"…{obj.last4}" if obj.pk else ""
+
+
+class ProviderAdmin(ModelAdmin):
+    """Providers with their credentials."""
+
+    form = ProviderForm
+    inlines = (CredentialInline,)
+    list_display = ("name", "kind_label", "address", "state", "credential_count", "route_count")
+    list_filter = ("enabled", "kind")
+    search_fields = ("name", "base_url", "credentials__label")
+    actions = ("enable", "disable")
+    csv_fields = ("name", "kind", "address", "enabled")
+    warn_unsaved_form = True
+    fieldsets = (
+        (None, {"fields": (("name", "kind"), "base_url", "enabled")}),
+        ("Network", {"fields": ("allow_private_addresses",), "classes": ("tab",)}),
+        (
+            "Timeouts",
+            {
+                "fields": (
+                    ("connect_timeout", "idle_timeout"),
+                    ("first_byte_timeout", "first_byte_stream_timeout"),
+                    "total_timeout",
+                ),
+                "classes": ("tab",),
+            },
+        ),
+        ("Environment", {"fields": ("managed_by_env",), "classes": ("tab",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        usable = Count("credentials", Q(credentials__enabled=True), distinct=True)
+        routes = Count("targets__route", distinct=True)
+        return super().get_queryset(request).annotate(usable=usable, route_total=routes)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> tuple[str, ...]:
+        fields: tuple[str, ...] = ("managed_by_env",)
+        user: Any = request.user
+        if not user.is_superuser:
+            # Reaching into the private network is for whoever may do everything anyway.
+            fields += ("allow_private_addresses",)
+        if obj is not None and not user.has_perm("providers.change_credential"):
+            # Without the right to enter secrets anew, the address that they go to stays as well.
+            fields += ("kind", "base_url")
+        return fields
+
+    def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: Any) -> None:
+        if "base_url" in form.changed_data:
+            obj.managed_by_env = False
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description="Kind", ordering="kind")
+    def kind_label(self, obj: Provider) -> str:
+        return KINDS[obj.kind].label.partition(" (")[0] if obj.kind in KINDS else obj.kind
+
+    @admin.display(description="Address")
+    def address(self, obj: Provider) -> str:
+        return obj.address
+
+    @display(
+        description="State",
+        label={
+            "ready": "success",
+            "needs a credential": "warning",
+            "disabled": "danger",
+            "unknown kind": "danger",
+        },
+    )
+    def state(self, obj: Any) -> str:
+        if obj.kind not in KINDS:
+            return "unknown kind"
+        if not obj.enabled:
+            return "disabled"
+        return "needs a credential" if KINDS[obj.kind].needs_credential and not obj.usable else "ready"
+
+    @admin.display(description="Credentials", ordering="usable")
+    def credential_count(self, obj: Any) -> int:
+        count: int = obj.usable
+        return count
+
+    @admin.display(description="Routes", ordering="route_total")
+    def route_count(self, obj: Any) -> int:
+        count: int = obj.route_total
+        return count
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
+        self._switch(request, queryset.filter(enabled=False), {"enabled": True})
+
+    @admin.action(description="Disable: no new calls go there", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
+        self._switch(request, queryset.filter(enabled=True), {"enabled": False})
+
+    def _switch(self, request: HttpRequest, rows: QuerySet[Provider], to: dict[str, bool]) -> None:
+        changed = list(rows)
+        with transaction.atomic():
+            for row in changed:
+                row.enabled = to["enabled"]
+                row.save(update_fields=["enabled"])
+                self.log_change(request, row, [{"changed": {"fields": ["Enabled"], "values": to}}])
+        self.message_user(request, f"{len(changed)} providers changed.", messages.SUCCESS)
+
+
+class CatalogueModelAdmin(ModelAdmin):
+    """The catalogue. An edit is kept when the price list is updated."""
+
+    list_display = (
+        "name",
+        "kind",
+        "context",
+        "price_in",
+        "price_out",
+        "price_cached",
+        "abilities",
+        "overridden",
+    )
+    list_filter = ("kind", "overridden", ("input_price", admin.EmptyFieldListFilter))
+    search_fields = ("name",)
+    list_per_page = 50
+    actions = ("follow_price_list",)
+    csv_fields = (
+        "kind",
+        "name",
+        "context_window",
+        "max_output_tokens",
+        "input_price",
+        "output_price",
+        "cache_read_price",
+        "cache_write_price",
+    )
+    fieldsets = (
+        (None, {"fields": (("kind", "name"), ("context_window", "max_output_tokens"), "capabilities")}),
+        (
+            "US dollars per million tokens",
+            {"fields": (("input_price", "output_price"), ("cache_read_price", "cache_write_price"))},
+        ),
+        ("Price list", {"fields": ("overridden",)}),
+    )
+
+    def save_model(self, request: HttpRequest, obj: CatalogueModel, form: Any, change: Any) -> None:
+        if set(form.changed_data) - {"overridden"}:
+            obj.overridden = True
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description="Context", ordering="context_window", empty_value="unknown")
+    def context(self, obj: CatalogueModel) -> str | None:
+        return None if obj.context_window is None else f"{obj.context_window:,}"
+
+    @admin.display(description="$ in", ordering="input_price", empty_value="–")
+    def price_in(self, obj: CatalogueModel) -> str | None:
+        return dollars(obj.input_price)
+
+    @admin.display(description="$ out", ordering="output_price", empty_value="–")
+    def price_out(self, obj: CatalogueModel) -> str | None:
+        return dollars(obj.output_price)
+
+    @admin.display(description="$ cached", ordering="cache_read_price", empty_value="–")
+    def price_cached(self, obj: CatalogueModel) -> str | None:
+        return dollars(obj.cache_read_price)
+
+    @admin.display(description="Can")
+    def abilities(self, obj: CatalogueModel) -> str:
+        known = (
+            [word for word in obj.capabilities if word in _SHOWN]
+            if isinstance(obj.capabilities, list)
+            else []
+        )
+        return ", ".join(word.replace("_", " ") for word in known)
+
+    @admin.action(description="Follow the price list again", permissions=["change"])
+    def follow_price_list(self, request: HttpRequest, queryset: QuerySet[CatalogueModel]) -> None:
+        rows = list(queryset.filter(overridden=True))
+        with transaction.atomic():
+            for row in rows:
+                row.overridden = False
+                row.save(update_fields=["overridden"])
+            seed_catalogue()
+            for row in rows:
+                self.log_change(
+                    request, row, [{"changed": {"fields": ["Overridden"], "values": {"overridden": False}}}]
+                )
+        self.message_user(request, f"{len(rows)} models follow the price list again.", messages.SUCCESS)
+
+
+# The words that say something to people; the others say how a model wants to be asked.
+_SHOWN = frozenset({"tools", "vision", "documents", "audio", "json_schema", "reasoning", "embeddings"})
+
+
+def dollars(price: Decimal | None) -> str | None:
+    """A price without trailing zeros, at least two decimals."""
+    if price is None:
+        return None
+    text = f"{price:.6f}".rstrip("0")
+    whole, _, cents = text.partition(".")
+    return f"{whole}.{cents:0<2}"

@@ -1,0 +1,200 @@
+"""The admin's pages: routes and revisions, and the pages of providers and accounts made to publish.
+
+Providers and accounts lie below and cannot publish; this room lies above both, so it is the one that
+registers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+from unfold.forms import PaginationInlineFormSet
+
+from accounts.admin import ApiKeyAdmin, TeamAdmin
+from accounts.models import ApiKey, Team
+from providers.admin import CatalogueModelAdmin, ProviderAdmin
+from providers.models import CatalogueModel, Provider
+from routing.admin_base import CsvExport, Published
+from routing.models import Revision, Route, Target, check_targets
+
+
+class TargetFormSet(PaginationInlineFormSet):
+    """A route's targets, of which one at least must be able to take a call."""
+
+    def clean(self) -> None:
+        super().clean()
+        if any(self.errors) or not self.instance.enabled:
+            return
+        check_targets(
+            (form.cleaned_data["weight"], form.cleaned_data["enabled"])
+            for form in self.forms
+            if form.cleaned_data and not form.cleaned_data.get("DELETE")
+        )
+
+
+class TargetInline(TabularInline):
+    """Targets in the order in which they are tried."""
+
+    model = Target
+    formset = TargetFormSet
+    fields = ("tier", "weight", "provider", "upstream_model", "body_patch", "enabled")
+    ordering = ("tier", "-weight", "id")
+    verbose_name_plural = "targets: the lowest tier first, within a tier by weight"
+
+    def get_extra(self, request: HttpRequest, obj: Route | None = None, **kwargs: Any) -> int:
+        return 1 if obj is None else 0
+
+
+class RouteForm(forms.ModelForm):
+    """A route; without a name it is called as its pattern."""
+
+    class Meta:
+        model = Route
+        fields = ("name", "pattern", "priority", "team", "enabled")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "name" in self.fields:
+            self.fields["name"].required = False
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if not cleaned.get("name") and cleaned.get("pattern"):
+            team = cleaned.get("team")
+            cleaned["name"] = f"{cleaned['pattern']}@{team}" if team else cleaned["pattern"]
+        return cleaned
+
+
+@admin.register(Route)
+class RouteAdmin(Published, CsvExport, ModelAdmin):
+    """Routes with their targets."""
+
+    form = RouteForm
+    inlines = (TargetInline,)
+    list_display = ("pattern", "name", "team_name", "priority", "goes_to", "state")
+    list_filter = ("enabled", "targets__provider", "team")
+    search_fields = ("name", "pattern", "targets__provider__name", "targets__upstream_model", "team__name")
+    list_select_related = ("team",)
+    autocomplete_fields = ("team",)
+    list_per_page = 50
+    actions = ("enable", "disable")
+    csv_fields = ("name", "pattern", "team", "priority", "enabled")
+    warn_unsaved_form = True
+    readonly_fields = ("managed_by_env",)
+    fieldsets = (
+        (None, {"fields": (("pattern", "name"), ("team", "priority"), "enabled")}),
+        ("Environment", {"fields": ("managed_by_env",), "classes": ("tab",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
+        targets = Target.objects.select_related("provider")
+        return super().get_queryset(request).prefetch_related(Prefetch("targets", targets))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
+        route: Route = form.instance
+        if route.managed_by_env and (form.has_changed() or any(each.has_changed() for each in formsets)):
+            route.managed_by_env = False
+            route.save(update_fields=["managed_by_env"])
+        super().save_related(request, form, formsets, change)
+
+    @admin.display(description="Team", ordering="team__name")
+    def team_name(self, obj: Route) -> str:
+        return obj.team.name if obj.team else "every team"
+
+    @admin.display(description="Goes to")
+    def goes_to(self, obj: Route) -> str:
+        tiers: dict[int, list[str]] = {}
+        for target in obj.targets.all():
+            if target.enabled and target.weight:
+                tiers.setdefault(target.tier, []).append(str(target))
+        return ", then ".join(" | ".join(names) for _, names in sorted(tiers.items())) or "nowhere"
+
+    @display(description="State", label={"on": "success", "off": "danger"})
+    def state(self, obj: Route) -> str:
+        return "on" if obj.enabled else "off"
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:
+        rows = list(queryset.filter(enabled=False))
+        ready = [row for row in rows if _can_answer(row)]
+        for row in set(rows) - set(ready):
+            self.message_user(
+                request, f"{row} stays off: none of its targets can take a call.", messages.WARNING
+            )
+        self._switch(request, ready, {"enabled": True})
+
+    @admin.action(description="Disable: as if it did not exist", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:
+        self._switch(request, list(queryset.filter(enabled=True)), {"enabled": False})
+
+    def _switch(self, request: HttpRequest, rows: list[Route], to: dict[str, bool]) -> None:
+        with transaction.atomic():
+            for row in rows:
+                row.enabled = to["enabled"]
+                row.save(update_fields=["enabled"])
+                self.log_change(request, row, [{"changed": {"fields": ["Enabled"], "values": to}}])
+        self.message_user(request, f"{len(rows)} routes changed.", messages.SUCCESS)
+
+
+def _can_answer(route: Route) -> bool:
+    try:
+        check_targets((target.weight, target.enabled) for target in route.targets.all())
+    except ValidationError:
+        return False
+    return True
+
+
+@admin.register(Revision)
+class RevisionAdmin(ModelAdmin):
+    """Revisions to read: nobody adds, changes or deletes one."""
+
+    list_display = ("number", "created", "author", "reason")
+    list_filter = ("author", "created")
+    search_fields = ("reason", "author")
+    fields = ("number", "created", "author", "reason", "changes")
+    readonly_fields = fields
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
+        return False
+
+    @admin.display(description="Changes")
+    def changes(self, obj: Revision) -> str:
+        text = json.dumps(obj.summary, indent=2, ensure_ascii=False)
+        return format_html('<pre style="white-space: pre-wrap">{}</pre>', text)
+
+
+@admin.register(Provider)
+class PublishedProviderAdmin(Published, CsvExport, ProviderAdmin):
+    """Providers, published."""
+
+
+@admin.register(CatalogueModel)
+class PublishedCatalogueModelAdmin(Published, CsvExport, CatalogueModelAdmin):
+    """The catalogue, published."""
+
+
+@admin.register(Team)
+class PublishedTeamAdmin(Published, CsvExport, TeamAdmin):
+    """Teams, published."""
+
+
+@admin.register(ApiKey)
+class PublishedApiKeyAdmin(Published, CsvExport, ApiKeyAdmin):
+    """Keys, published."""

@@ -1,0 +1,90 @@
+"""The admin's first page and its navigation, for the theme's settings to name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse_lazy
+
+from accounts.models import ApiKey
+from providers.kinds import KINDS
+from providers.models import Provider
+from routing.models import Revision, Route
+
+
+def _item(title: str, icon: str, page: str, permission: str) -> dict[str, Any]:
+    def may(request: HttpRequest) -> bool:
+        user: Any = request.user
+        return bool(user.has_perm(permission))
+
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{page}_changelist"), "permission": may}
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar's groups: what one edits daily above what one looks up."""
+    return [
+        {
+            "title": "Traffic",
+            "items": [
+                {"title": "Overview", "icon": "home", "link": reverse_lazy("admin:index")},
+                _item("Routes", "alt_route", "routing_route", "routing.view_route"),
+                _item("Providers", "cloud", "providers_provider", "providers.view_provider"),
+                _item(
+                    "Model catalogue",
+                    "menu_book",
+                    "providers_cataloguemodel",
+                    "providers.view_cataloguemodel",
+                ),
+            ],
+        },
+        {
+            "title": "Access",
+            "items": [
+                _item("API keys", "key", "accounts_apikey", "accounts.view_apikey"),
+                _item("Teams", "groups", "accounts_team", "accounts.view_team"),
+            ],
+        },
+        {
+            "title": "History",
+            "items": [_item("Revisions", "history", "routing_revision", "routing.view_revision")],
+        },
+        {
+            "title": "Administration",
+            "collapsible": True,
+            "items": [
+                _item("Users", "person", "auth_user", "auth.view_user"),
+                _item("Groups", "badge", "auth_group", "auth.view_group"),
+            ],
+        },
+    ]
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What the first page shows: counts, providers that need something, and the last revisions, each only to
+    whoever may see it."""
+    user: Any = request.user
+    context["cards"] = [
+        {
+            "title": title,
+            "count": model.objects.filter(**only).count(),
+            "link": reverse_lazy(f"admin:{page}_changelist"),
+        }
+        for title, model, only, page, permission in (
+            ("Providers on", Provider, {"enabled": True}, "providers_provider", "providers.view_provider"),
+            ("Routes on", Route, {"enabled": True}, "routing_route", "routing.view_route"),
+            ("Active keys", ApiKey, {"revoked_at": None}, "accounts_apikey", "accounts.view_apikey"),
+        )
+        if user.has_perm(permission)
+    ]
+    context["needy"] = _needy() if user.has_perm("providers.view_provider") else []
+    context["revisions"] = (
+        Revision.objects.filter(number__gt=0)[:8] if user.has_perm("routing.view_revision") else []
+    )
+    return context
+
+
+def _needy() -> list[Provider]:
+    """Enabled providers that no call can use, because a credential is missing."""
+    kinds = [kind.name for kind in KINDS.values() if kind.needs_credential]
+    return list(Provider.objects.filter(enabled=True, kind__in=kinds).exclude(credentials__enabled=True))
