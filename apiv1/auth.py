@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from accounts.keys import KeyHasher
+from accounts.keys import KeyHasher, is_mistyped
 from apiv1.inbound import Inbound
-from dialects.errors import AUTH, Detail, GatewayError, bad_request
+from dialects.errors import AUTH, DEPENDENCY, Detail, GatewayError, bad_request
 from routing.snapshot import ApiKey, Snapshot
 
 # Longer than any key that was ever issued: hashing more would only be work for whoever sent it.
@@ -15,18 +16,28 @@ _MAX_KEY = 512
 
 
 class Authenticator:
-    """Finds the caller of a request."""
+    """Finds the caller of a request.
 
-    def __init__(self, hasher: KeyHasher) -> None:
+    `fresh`: whether the keys in memory are known to be all that there are. While they are not, a key that is
+    missing may be a new one, and is told to come again instead of being called wrong.
+    """
+
+    def __init__(self, hasher: KeyHasher, fresh: Callable[[], bool]) -> None:
         self._hasher = hasher
+        self._fresh = fresh
 
     def caller(self, inbound: Inbound, snapshot: Snapshot) -> ApiKey:
-        """The key's row. Raises GatewayError: 401 without a valid key, 400 where the headers contradict."""
+        """The key's row. Raises GatewayError: 401 without a valid key, 400 where the headers contradict,
+        503 for an unknown key while the configuration cannot be read."""
         key = presented_key(inbound)
         digest = self._hasher.digest(key)
         found = snapshot.keys.get(digest)
         if found is None or not hmac.compare_digest(found.digest, digest):
-            raise _refused("The API key is not valid.")
+            if is_mistyped(key) or self._fresh():
+                raise _refused("The API key is not valid.")
+            raise GatewayError(
+                DEPENDENCY, "The gateway cannot check this key at the moment.", Detail(retry_after=5)
+            )
         if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
             raise _refused("The API key has expired.", code="expired_api_key")
         return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -11,12 +11,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from rest_framework.views import APIView
 
 from apiv1.auth import Authenticator
-from apiv1.errors import error_reply
-from apiv1.inbound import Inbound, check_query, read_headers
+from apiv1.errors import draining, error_reply
+from apiv1.inbound import Inbound, check_host, check_query, read_headers
 from apiv1.stream import pieces
-from dialects.errors import BAD_METHOD, INTERNAL, Detail, Family, GatewayError
-from pipeline.call import Handler, Reply
+from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, Detail, Family, GatewayError
+from pipeline.call import Call, Handler, Refusal, Reply
 from routing.snapshot import ApiKey, Snapshot
+
+_INTERNAL = "The gateway failed on this request; its operators can look up the id."
 
 
 class Holder(Protocol):
@@ -27,9 +29,21 @@ class Holder(Protocol):
 
 
 class DoorBook(Protocol):
-    """Counts what was refused before it became a call."""
+    """Keeps count of what was refused before it became a call. It must not raise and must not wait."""
 
-    def refused(self, surface: str, status: int, code: str) -> None: ...
+    def refused(self, refusal: Refusal) -> None: ...
+
+
+class Status(Protocol):
+    """How the gateway is."""
+
+    def ready(self) -> bool:
+        """True when it can take traffic."""
+        ...
+
+    async def report(self) -> dict[str, Any]:
+        """Details for those who have a key: no secrets, addresses or other teams' names."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +55,32 @@ class Services:
     authenticator: Authenticator
     handler: Handler
     book: DoorBook
+    status: Status
     fault: Callable[[str, BaseException], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Visit:
-    """One authenticated request at an endpoint. `path` holds what the URL pattern captured."""
+    """One request at an endpoint. `captured` is what the URL pattern caught; `snapshot` stays the same to the
+    end; `call` is set once the request has become one."""
 
     inbound: Inbound
-    caller: ApiKey
-    request_id: str
     services: Services
-    captured: str = ""
+    captured: str
+    snapshot: Snapshot
+    caller: ApiKey | None = None
+    call: Call | None = None
+
+    @property
+    def key(self) -> ApiKey:
+        """The caller's key. Only public views have none, and they do not ask."""
+        if self.caller is None:
+            raise RuntimeError("a view without authentication asked for the key")
+        return self.caller
 
 
 class GatewayView(APIView):
-    """Base of every endpoint under /v1. A subclass defines `async get` or `async post` taking a Visit.
+    """Base of every endpoint. A subclass defines `async get` or `async post` taking a Visit.
 
     DRF's own dispatch (negotiation, throttles, a Request wrapper, sync authentication) is not run: the
     key check happens in `respond`, which both doors call, so that neither can miss it.
@@ -67,65 +91,105 @@ class GatewayView(APIView):
     permission_classes: ClassVar[list[Any]] = []
     surface: ClassVar[str] = ""
     family: ClassVar[Family] = "openai"
+    # True for the few addresses that answer without a key.
+    public: ClassVar[bool] = False
 
-    def family_for(self, inbound: Inbound) -> Family:
+    def family_for(self, _inbound: Inbound) -> Family:
         """Whose error envelope this client expects."""
         return self.family
 
-    def methods(self) -> list[str]:
-        return [name.upper() for name in ("get", "post") if hasattr(self, name)]
-
     async def respond(self, inbound: Inbound, services: Services, captured: str = "") -> Reply:
         """A reply for whatever came in: raises nothing but CancelledError."""
-        request_id = "req_" + secrets.token_hex(12)
+        visit = Visit(inbound, services, captured, services.snapshots.current)
         try:
+            check_host(inbound)
             check_query(inbound.query)
-            handler = getattr(self, inbound.method.lower(), None)
-            if handler is None or inbound.method not in ("GET", "POST"):
-                allow = ", ".join(self.methods())
-                raise GatewayError(
-                    BAD_METHOD,
-                    f"This address takes {allow}, not {inbound.method}.",
-                    Detail(headers=(("allow", allow),)),
-                )
-            caller = services.authenticator.caller(inbound, services.snapshots.current)
-            reply: Reply = await handler(Visit(inbound, caller, request_id, services, captured))
-            return reply
+            visit.caller = self._identify(visit)
+            return await self._handler(inbound.method)(visit)
         except GatewayError as error:
-            return self._refused(inbound, services, error, request_id)
+            return self._failed(visit, error)
+        except asyncio.CancelledError:
+            self._lost(visit)
+            raise
         except Exception as error:  # noqa: BLE001 - the door: nothing may get past it unanswered
-            services.fault(request_id, error)
-            internal = GatewayError(
-                INTERNAL, "The gateway failed on this request; its operators can look up the id."
+            services.fault(inbound.request_id, error)
+            return self._failed(visit, GatewayError(INTERNAL, _INTERNAL))
+
+    def _identify(self, visit: Visit) -> ApiKey | None:
+        """The caller; on a public address None for whoever shows no valid key."""
+        try:
+            return visit.services.authenticator.caller(visit.inbound, visit.snapshot)
+        except GatewayError:
+            if self.public:
+                return None
+            raise
+
+    def _handler(self, method: str) -> Callable[[Visit], Awaitable[Reply]]:
+        # HEAD is GET whose body the server leaves out.
+        name = "get" if method == "HEAD" else method.lower()
+        handler = getattr(self, name, None) if name in ("get", "post") else None
+        if handler is None:
+            offered = [verb.upper() for verb in ("get", "post") if hasattr(self, verb)]
+            allow = ", ".join(["HEAD", *offered] if "GET" in offered else offered)
+            if not offered:
+                raise GatewayError(NOT_FOUND, "There is nothing at this address.")
+            raise GatewayError(
+                BAD_METHOD,
+                f"This address takes {allow}.",
+                Detail(headers=(("allow", allow),)),
             )
-            return self._refused(inbound, services, internal, request_id)
+        found: Callable[[Visit], Awaitable[Reply]] = handler
+        return found
 
-    def _refused(self, inbound: Inbound, services: Services, error: GatewayError, request_id: str) -> Reply:
+    def _failed(self, visit: Visit, error: GatewayError) -> Reply:
+        inbound, call = visit.inbound, visit.call
         family = self.family_for(inbound)
-        services.book.refused(self.surface, error.status(family), error.code)
-        return error_reply(family, error, request_id)
+        status = error.status(family)
+        if call is None:
+            key, team = (visit.caller.prefix, visit.caller.team.name) if visit.caller else ("", "")
+            visit.services.book.refused(
+                Refusal(inbound.request_id, self.surface, status, error.code, key, team)
+            )
+        else:
+            call.record.outcome, call.record.code, call.record.status = "error", error.code, status
+            call.close()
+        return error_reply(family, error, inbound.request_id)
 
-    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]  # DRF's is sync; Django awaits a view that is marked async
+    def _lost(self, visit: Visit) -> None:
+        """The client has left, or the gateway goes down, before there was a reply."""
+        call = visit.call
+        if call is None:
+            return
+        record = call.record
+        if visit.inbound.presence.lost == "draining":
+            error = draining()
+            record.outcome, record.code, record.status = "error", error.code, error.status(self.family)
+        else:
+            record.outcome, record.code, record.status = "client_gone", "client_gone", 499
+        call.close()
+
+    async def dispatch(self, request: HttpRequest, captured: str = "") -> HttpResponseBase:  # type: ignore[override]  # DRF's is sync; Django awaits a view that is marked async
         """Django's way in, where the plain Django application is mounted without the lean door."""
         scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]  # an ASGI request has one
         headers, duplicates = read_headers(scope["headers"])
+
+        async def body() -> bytes:
+            return request.body
+
         inbound = Inbound(
             method=request.method or "GET",
             path=request.path_info,
             query=scope.get("query_string", b""),
             headers=headers,
-            body=request.body,
+            body=body,
             duplicates=duplicates,
         )
-        reply = await self.respond(inbound, scope["state"]["services"], kwargs.get("captured", ""))
+        services: Services = scope["state"]["services"]
+        reply = await self.respond(inbound, services, captured)
         fields = dict(reply.headers)
         if isinstance(reply.body, bytes):
             if reply.call is not None:
                 reply.call.close()
             return HttpResponse(reply.body, status=reply.status, headers=fields)
-        return StreamingHttpResponse(_generator(reply), status=reply.status, headers=fields)
-
-
-async def _generator(reply: Reply) -> AsyncIterator[bytes]:
-    async for piece in pieces(reply):
-        yield piece
+        stream: AsyncIterator[bytes] = pieces(reply, services.fault)
+        return StreamingHttpResponse(stream, status=reply.status, headers=fields)

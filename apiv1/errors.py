@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dialects.errors import Family, GatewayError, render
+from dialects.errors import BUSY, Detail, Family, GatewayError, render
 from pipeline.call import Reply
 
 # Answers hold what a team asked: nobody in between keeps them, and no browser guesses what they are.
@@ -21,4 +21,11 @@ def error_reply(family: Family, error: GatewayError, request_id: str) -> Reply:
         status,
         [("content-type", "application/json"), *headers, *SAFE_HEADERS, *request_id_headers(request_id)],
         body,
+    )
+
+
+def draining() -> GatewayError:
+    """What open requests are told when the gateway has waited long enough and goes down."""
+    return GatewayError(
+        BUSY, "The gateway is restarting; send the request again.", Detail(code="draining", retry_after=1)
     )

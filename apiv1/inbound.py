@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dialects.errors import MEDIA, Detail, GatewayError, bad_request
 
 # Headers of which two with different values have no meaning.
-_SINGLE = frozenset({"authorization", "x-api-key", "content-type", "content-encoding"})
+_SINGLE = frozenset({"authorization", "x-api-key", "content-type", "content-encoding", "host"})
+
+
+@dataclass(slots=True)
+class Presence:
+    """Why a request is being given up; "" while the client is there and the gateway goes on."""
+
+    lost: Literal["", "client_gone", "draining"] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """`path` is without root path and query; `headers` are lower case; `duplicates` names single-valued
-    headers that came twice."""
+    """`path` is without root path and query; `headers` are lower case; `body` reads the whole body, once
+    (GatewayError 413 or 408); `duplicates` names single-valued headers that came twice."""
 
     method: str
     path: str
     query: bytes
     headers: dict[str, str]
-    body: bytes
-    duplicates: frozenset[str] = field(default_factory=frozenset)
+    body: Callable[[], Awaitable[bytes]]
+    duplicates: frozenset[str] = frozenset()
+    presence: Presence = field(default_factory=Presence)
+    request_id: str = field(default_factory=lambda: "req_" + secrets.token_hex(12))
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], frozenset[str]]:
@@ -39,6 +50,12 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], fr
             continue
         headers[name] = raw_value.decode("latin-1")
     return headers, frozenset(duplicates)
+
+
+def check_host(inbound: Inbound) -> None:
+    """Refuse a request with two Host headers: proxies in front may have believed the other one."""
+    if "host" in inbound.duplicates:
+        raise bad_request("The Host header was sent twice.", code="invalid_host")
 
 
 def check_media(headers: dict[str, str]) -> None:

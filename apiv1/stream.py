@@ -1,35 +1,30 @@
-"""Writes replies to clients: the only code that writes SSE, and the one place where a call is closed."""
+"""The pieces of a streamed reply: total, and the one place where a streamed call is closed."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
 
+from apiv1.inbound import Presence
 from dialects.errors import INTERNAL, GatewayError
-from pipeline.call import Reply
+from pipeline.call import Call, Reply
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Fault = Callable[[str, BaseException], None]
 
 
-async def pieces(reply: Reply, fault: Fault | None = None) -> AsyncGenerator[bytes]:
-    """The body's pieces; total, and the end of the call whichever way it ends."""
-    call = reply.call
-    body = reply.body
-    assert call is not None and not isinstance(body, bytes)  # noqa: S101 - only calls have bodies in pieces
+async def pieces(reply: Reply, fault: Fault, presence: Presence | None = None) -> AsyncGenerator[bytes]:
+    """The body's pieces. Whatever fails is said in-band; whichever way it ends, the call is closed then."""
+    call, body = reply.call, reply.body
+    if call is None or isinstance(body, bytes):
+        raise TypeError("only a call's reply has a body in pieces")
     try:
         async for piece in body:
             yield piece
     except (asyncio.CancelledError, GeneratorExit):
-        call.record.outcome = "client_gone"
+        _given_up(call, presence)
         raise
     except Exception as error:  # noqa: BLE001 - the door: a stream that has begun must still be ended in-band
-        if fault is not None:
-            fault(call.id, error)
+        fault(call.id, error)
         internal = GatewayError(INTERNAL, "The gateway failed in the middle of this answer.")
         call.record.outcome, call.record.code = "error", internal.code
         yield call.dialect.error_event(internal, call.id)
@@ -38,3 +33,11 @@ async def pieces(reply: Reply, fault: Fault | None = None) -> AsyncGenerator[byt
             await body.aclose()
         finally:
             call.close()
+
+
+def _given_up(call: Call, presence: Presence | None) -> None:
+    record = call.record
+    if presence is not None and presence.lost == "draining":
+        record.outcome, record.code = "error", "draining"
+    elif record.outcome == "ok":
+        record.outcome, record.code, record.status = "client_gone", "client_gone", 499

@@ -58,6 +58,20 @@ def splice(raw: bytes, patch: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(fields)
 
 
+def merge_patch(value: Any, patch: Any) -> Any:
+    """`value` changed by a JSON merge patch (RFC 7396): objects merge, null removes, all else replaces.
+    Neither argument is mutated."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(value) if isinstance(value, dict) else {}
+    for name, change in patch.items():
+        if change is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), change)
+    return merged
+
+
 def _doubtful(body: JsonObject) -> bool:
     """Check the depth; True when a number needs a closer look. Level by level, so depth costs no stack, and
     over all values of a level at once, which is several times faster than node by node."""

@@ -19,7 +19,7 @@ def build(
     draw: Draw,
     pick: Callable[[Sequence[Credential]], Credential],
 ) -> Handler:
-    """The whole pipeline as one handler. `draw` gives numbers in [0, 1), `pick` one of several credentials."""
+    """The whole pipeline as one handler. `draw` gives numbers in [0, 1), `pick` one credential of several."""
     handler: Handler = Upstream(transports, pick)
     handler = Failover(handler, draw)
     return Observe(handler, books)

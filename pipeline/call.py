@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,14 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds left, never below 0."""
         return max(0.0, self.at - time.monotonic())
+
+    def sooner(self, seconds: float) -> Deadline:
+        """This one, or `seconds` from now where that comes first."""
+        return Deadline(min(self.at, time.monotonic() + seconds))
+
+
+# Until a target is chosen, whose provider says how long a call may take.
+OPEN_END = Deadline(math.inf)
 
 
 @dataclass(slots=True)
@@ -76,7 +85,8 @@ class Record:
 @dataclass(slots=True)
 class Call:
     """One request on its way. `raw` is the body as it arrived, `body` the same parsed once: neither is
-    ever changed. `headers`: the client's, lower case, without credentials. `target` is set by failover."""
+    ever changed. `headers`: the client's, lower case, without credentials. `target` and `deadline` are set by
+    failover."""
 
     dialect: Dialect
     raw: bytes
@@ -84,9 +94,9 @@ class Call:
     facts: Facts
     caller: ApiKey
     snapshot: Snapshot
-    deadline: Deadline
     record: Record
     headers: Mapping[str, str]
+    deadline: Deadline = OPEN_END
     target: Target | None = None
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _closed: bool = False
@@ -108,6 +118,18 @@ class Call:
         self.record.ended = time.monotonic()
         while self._closers:
             self._closers.pop()()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was answered with an error before it became a call."""
+
+    request_id: str
+    surface: str
+    status: int
+    code: str
+    key_prefix: str
+    team: str
 
 
 class Body(Protocol):

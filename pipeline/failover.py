@@ -32,6 +32,8 @@ class Failover:
     async def __call__(self, call: Call) -> Reply:
         chosen = self._plan(call)
         tried = chosen.candidates[:MAX_ATTEMPTS]
+        # All attempts together have what the most patient of the targets allows.
+        call.deadline = call.deadline.sooner(max(t.provider.timeouts.total for t in tried))
         for number, target in enumerate(tried, start=1):
             call.target = target
             record = call.record

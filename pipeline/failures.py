@@ -37,3 +37,9 @@ def invalid_response(message: str) -> GatewayError:
 
 def truncated() -> GatewayError:
     return GatewayError(UPSTREAM_BAD, _BROKEN, Detail(code="upstream_truncated"))
+
+
+def took_too_long(code: str) -> GatewayError:
+    return GatewayError(
+        UPSTREAM_TIMEOUT, "The answer took longer than this provider is allowed.", Detail(code=code)
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from pipeline.call import Record
+from pipeline.call import Record, Refusal
 
 # A model answers in tens of milliseconds to minutes.
 _CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
@@ -88,9 +88,9 @@ class Metrics:
             self._dropped.labels(surface, provider).inc(len(record.dropped))
         self._count_tokens(record)
 
-    def refused(self, surface: str, status: int, code: str) -> None:
+    def refused(self, refusal: Refusal) -> None:
         """A request that was refused at the door, before it became a call."""
-        self._requests.labels(surface, "", str(status), code).inc()
+        self._requests.labels(refusal.surface, "", str(refusal.status), refusal.code).inc()
 
     def _count_tokens(self, record: Record) -> None:
         usage = record.usage

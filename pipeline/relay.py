@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from dialects import estimate
-from dialects.errors import UPSTREAM_TIMEOUT, Detail, GatewayError
+from dialects.errors import GatewayError
 from dialects.types import Dialect, Translator, Usage
-from pipeline.call import Attempt, Call
-from pipeline.failures import as_gateway_error, truncated
+from pipeline.call import Attempt, Call, Deadline
+from pipeline.failures import as_gateway_error, took_too_long, truncated
 from providers.wire import UpstreamError, UpstreamResponse
 
-JSON_HEADERS = (("content-type", "application/json"),)
-SSE_HEADERS = (
-    ("content-type", "text/event-stream; charset=utf-8"),
-    # Proxies in between must neither keep nor gather a stream.
-    ("x-accel-buffering", "no"),
-)
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """The attempt whose answer is carried, and the point by which it must be over."""
+
+    attempt: Attempt
+    deadline: Deadline
 
 
 class Relay:
@@ -32,29 +34,24 @@ class Relay:
         upstream: Dialect,
         translator: Translator | None,
         response: UpstreamResponse,
-        attempt: Attempt,
+        attempt: Try,
     ) -> None:
         self._call = call
         self._translator = translator
         self._response = response
-        self._attempt = attempt
+        self._attempt = attempt.attempt
+        self._deadline = attempt.deadline
         self._framer = upstream.framer()
         self._tap = upstream.tap(strip_usage=not call.facts.include_usage)
         self._chunks = response.chunks()
         self._held = b""
         self._over = False
 
-    def headers(self) -> list[tuple[str, str]]:
-        return list(SSE_HEADERS)
-
     async def begin(self) -> None:
         """Read up to the first content or the end. Raises GatewayError or UpstreamError."""
         held: list[bytes] = []
         while not (self._tap.content or self._tap.finished):
-            piece = await anext(self._chunks, None)
-            if piece is None:
-                raise truncated()
-            held.append(self._carry(piece))
+            held.append(self._carry(await self._piece()))
         # From here on the reply belongs to the client, and the numbers to this attempt.
         self._call.on_close(self._settle)
         if self._tap.content:
@@ -84,16 +81,15 @@ class Relay:
         if self._tap.finished:
             self._over = True
             return self._translator.finish() if self._translator else b""
+        return self._carry(await self._piece())
+
+    async def _piece(self) -> bytes:
         piece = await anext(self._chunks, None)
         if piece is None:
             raise truncated()
-        if self._call.deadline.remaining() <= 0:
-            raise GatewayError(
-                UPSTREAM_TIMEOUT,
-                "The answer took longer than this route allows.",
-                Detail(code="stream_max_duration"),
-            )
-        return self._carry(piece)
+        if self._deadline.remaining() <= 0:
+            raise took_too_long("stream_max_duration")
+        return piece
 
     def _carry(self, piece: bytes) -> bytes:
         """The client's bytes for one piece of the provider's stream. What follows the end is ignored."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from pipeline.call import Record
+from pipeline.call import Record, Refusal
 
 
 class Log(Protocol):
@@ -52,6 +52,18 @@ class RequestLog:
             usage_source=usage.source if usage else None,
             attempts=[f"{a.provider}:{a.outcome}" for a in record.attempts],
             dropped=record.dropped or None,
+        )
+
+    def refused(self, refusal: Refusal) -> None:
+        """A request that never became a call: one short line, because anybody can cause it."""
+        self._log.info(
+            "refused",
+            request_id=refusal.request_id,
+            surface=refusal.surface,
+            status=refusal.status,
+            code=refusal.code,
+            key=refusal.key_prefix or None,
+            team=refusal.team or None,
         )
 
 

@@ -6,6 +6,7 @@ spliced, and a tap reads usage as the answer passes. Otherwise a translator of t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from typing import Any
 import orjson
 
 from dialects.errors import UPSTREAM_BAD, Detail, GatewayError, bad_request
-from dialects.parse import splice
+from dialects.parse import merge_patch, splice
 from dialects.table import DIALECTS, TRANSLATORS, choose
-from dialects.types import Dialect, JsonObject, ModelFacts, Translator
-from pipeline.call import Attempt, Call, Reply
-from pipeline.failures import as_gateway_error, invalid_response
-from pipeline.relay import JSON_HEADERS, Relay
+from dialects.types import Dialect, ModelFacts, Translator
+from pipeline.call import Attempt, Call, Deadline, Reply
+from pipeline.failures import as_gateway_error, invalid_response, took_too_long
+from pipeline.relay import Relay, Try
 from providers.wire import Transport, UpstreamError, UpstreamRequest, UpstreamResponse
 from routing.snapshot import Credential, Target
 
@@ -27,6 +28,13 @@ from routing.snapshot import Credential, Target
 ERROR_LIMIT = 64 * 1024
 # A whole answer: 2048 embeddings of 3072 numbers are about 60 MB of JSON.
 ANSWER_LIMIT = 128 * 1024 * 1024
+
+JSON_HEADERS = (("content-type", "application/json"),)
+SSE_HEADERS = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    # Proxies in between must neither keep nor gather a stream.
+    ("x-accel-buffering", "no"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ class Upstream:
 
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, attempt: Attempt) -> Reply:
         transport = self._transports[target.provider.kind.transport]
+        deadline = call.deadline.sooner(target.provider.timeouts.total)
         response = await transport.send(self._request(call, target, exchange))
         try:
             attempt.status = response.status
@@ -92,23 +101,11 @@ class Upstream:
             if response.status != 200:
                 raise await _refusal(exchange.dialect, response)
             if call.facts.stream:
-                return await self._stream(call, exchange, response, attempt)
-            return await _whole(call, exchange, response)
+                return await _stream(call, exchange, response, Try(attempt, deadline))
+            return await _whole(call, exchange, response, deadline)
         except BaseException:
             await response.aclose()
             raise
-
-    async def _stream(
-        self, call: Call, exchange: Exchange, response: UpstreamResponse, attempt: Attempt
-    ) -> Reply:
-        media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media in ("text/html", "text/plain"):
-            raise invalid_response("The provider answered with a page instead of a stream.")
-        if media == "application/json" and exchange.dialect.framing == "sse":
-            raise await _not_a_stream(exchange.dialect, response)
-        relay = Relay(call, exchange.dialect, exchange.translator, response, attempt)
-        await relay.begin()
-        return Reply(200, relay.headers(), relay)
 
     def _request(self, call: Call, target: Target, exchange: Exchange) -> UpstreamRequest:
         provider = target.provider
@@ -168,7 +165,8 @@ def _translate(call: Call, target: Target) -> Exchange:
     translator = TRANSLATORS[client, spoken]()
     row = call.snapshot.catalogue.get((kind.name, model))
     body = translator.request(call.body, row.facts if row else ModelFacts(name=model))
-    _apply(body, target.body_patch)
+    if target.body_patch:
+        body = merge_patch(body, target.body_patch)
     call.record.dropped = translator.dropped
     return Exchange(dialect, translator, path, orjson.dumps(body))
 
@@ -183,16 +181,9 @@ def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:
     if asks and target.provider.kind.stream_usage:
         # Without it the provider reports no usage for a stream; the extra chunk is taken out again.
         patch["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
-    patch.update(target.body_patch)
+    for name, value in target.body_patch.items():
+        patch[name] = None if value is None else merge_patch(call.body.get(name), value)
     return patch
-
-
-def _apply(body: JsonObject, patch: Mapping[str, Any]) -> None:
-    for name, value in patch.items():
-        if value is None:
-            body.pop(name, None)
-        else:
-            body[name] = value
 
 
 async def _refusal(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
@@ -220,8 +211,23 @@ async def _not_a_stream(dialect: Dialect, response: UpstreamResponse) -> Gateway
     return invalid_response("The provider answered with one object where a stream was asked for.")
 
 
-async def _whole(call: Call, exchange: Exchange, response: UpstreamResponse) -> Reply:
-    raw = await response.read(ANSWER_LIMIT)
+async def _stream(call: Call, exchange: Exchange, response: UpstreamResponse, attempt: Try) -> Reply:
+    media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media in ("text/html", "text/plain"):
+        raise invalid_response("The provider answered with a page instead of a stream.")
+    if media == "application/json" and exchange.dialect.framing == "sse":
+        raise await _not_a_stream(exchange.dialect, response)
+    relay = Relay(call, exchange.dialect, exchange.translator, response, attempt)
+    await relay.begin()
+    return Reply(200, list(SSE_HEADERS), relay)
+
+
+async def _whole(call: Call, exchange: Exchange, response: UpstreamResponse, deadline: Deadline) -> Reply:
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            raw = await response.read(ANSWER_LIMIT)
+    except TimeoutError:
+        raise took_too_long("upstream_timeout") from None
     await response.aclose()
     try:
         answer = orjson.loads(raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from routing.snapshot import Snapshot
@@ -12,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 # Two looks in a second, so that an edit is seen within one even when a look is slow.
 INTERVAL = 0.4
+# Older than this, what is in memory may lack a key that was issued since: a look hangs or fails.
+FRESH_SECONDS = 5.0
 
 
 class SnapshotHolder:
@@ -45,14 +48,28 @@ class Watcher:
         self._release = release
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._first = threading.Event()
+        self._looked: float | None = None
         self.healthy = True
 
-    def start(self) -> None:
-        """Begin watching. Starting twice is starting once."""
+    @property
+    def age(self) -> float | None:
+        """Seconds since the database was last seen to hold what is in force; None before the first time."""
+        return None if self._looked is None else time.monotonic() - self._looked
+
+    def fresh(self) -> bool:
+        """True while what is in force is what the database holds, give or take a moment."""
+        age = self.age
+        return age is not None and age < FRESH_SECONDS
+
+    def start(self, wait: float = 0.0) -> None:
+        """Begin watching, and wait at most `wait` seconds for the first look. Starting twice is starting
+        once."""
         if self._thread is None:
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="snapshot-watcher", daemon=True)
             self._thread.start()
+        self._first.wait(wait)
 
     def stop(self, wait: float = 1.0) -> None:
         """End watching; wait at most `wait` seconds for a look that is under way."""
@@ -62,6 +79,8 @@ class Watcher:
             thread.join(wait)
 
     def _run(self) -> None:
+        self._look()
+        self._first.set()
         while not self._stop.wait(self._interval):
             self._look()
         self._let_go()
@@ -79,6 +98,7 @@ class Watcher:
                 logger.error("configuration cannot be read, the last one stays: %s", type(error).__name__)  # noqa: TRY400 - repeated outages must not fill the log with traces
             self.healthy = False
         else:
+            self._looked = time.monotonic()
             if not self.healthy:
                 logger.warning("configuration can be read again")
             self.healthy = True

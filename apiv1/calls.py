@@ -1,0 +1,82 @@
+"""CallView: the endpoints whose POST is a call through the pipeline."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from typing import ClassVar
+
+from apiv1.base import GatewayView, Visit
+from apiv1.errors import SAFE_HEADERS, request_id_headers
+from apiv1.inbound import check_media
+from dialects.parse import parse_json, without_bom
+from dialects.types import Dialect
+from pipeline.call import Call, Record, Reply
+from providers.kinds import KINDS
+
+# The only headers of a client that the pipeline may see: what some provider kind is allowed to forward.
+_FORWARDABLE = tuple(sorted(frozenset().union(*(kind.forward for kind in KINDS.values()))))
+# Field names come from the client: what a header cannot hold is replaced, and the list is cut.
+_NOT_IN_HEADER = re.compile(r"[^\x21-\x2b\x2d-\x7e]")
+_MAX_DROPPED = 1000
+
+
+class CallView(GatewayView):
+    """One endpoint of one dialect. The body is checked, opened as a Call, and handed to the pipeline."""
+
+    dialect: ClassVar[Dialect]
+
+    async def post(self, visit: Visit) -> Reply:
+        """The pipeline's reply with the headers that every reply has."""
+        inbound = visit.inbound
+        check_media(inbound.headers)
+        raw = without_bom(await inbound.body())
+        # Only now: the time that the client took to send is not the gateway's.
+        started = time.monotonic()
+        body = parse_json(raw)
+        facts = self.dialect.facts(body)
+        key, snapshot = visit.key, visit.snapshot
+        record = Record(
+            request_id=inbound.request_id,
+            surface=self.surface,
+            started=started,
+            model=facts.model,
+            stream=facts.stream,
+            key_prefix=key.prefix,
+            team=key.team.name,
+            revision=snapshot.revision,
+        )
+        call = Call(
+            dialect=self.dialect,
+            raw=raw,
+            body=body,
+            facts=facts,
+            caller=key,
+            snapshot=snapshot,
+            record=record,
+            headers={name: inbound.headers[name] for name in _FORWARDABLE if name in inbound.headers},
+        )
+        visit.call = call
+        reply = await visit.services.handler(call)
+        record.first_byte = time.monotonic()
+        record.status = reply.status
+        reply.call = call
+        reply.headers += _headers(call)
+        return reply
+
+
+def _headers(call: Call) -> Iterable[tuple[str, str]]:
+    yield from SAFE_HEADERS
+    yield from request_id_headers(call.id)
+    record = call.record
+    if record.provider:
+        yield "x-gateway-provider", _clean(record.provider)
+    if record.attempts and record.attempts[-1].upstream_request_id:
+        yield "x-upstream-request-id", _clean(record.attempts[-1].upstream_request_id)
+    if record.dropped:
+        yield "x-gateway-dropped", ", ".join(map(_clean, record.dropped))[:_MAX_DROPPED]
+
+
+def _clean(text: str) -> str:
+    return _NOT_IN_HEADER.sub("?", text)

@@ -1,0 +1,228 @@
+"""The lean way in: an ASGI application for the API's addresses, without what an API call does not need.
+
+It resolves the same views as Django does and calls their `respond`. Beside that it does what an ASGI
+application must do itself: read the body under a cap and a deadline, notice that the client has left, and
+write the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from apiv1.base import GatewayView, Services
+from apiv1.errors import draining, error_reply
+from apiv1.inbound import Inbound, Presence, read_headers
+from apiv1.stream import pieces
+from dialects.errors import SIZE, SLOW_REQUEST, GatewayError
+from pipeline.call import Reply
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# A prompt of a million tokens is about 5 MB; the rest is room for images. Providers take 20 to 32 MB.
+MAX_BODY = 20 * 1024 * 1024
+# The largest body over a line of 3 Mbit/s; whoever is slower holds memory too long.
+BODY_SECONDS = 60.0
+_CLOSE = (b"connection", b"close")
+
+
+class Door:
+    """The ASGI application. `exact` and `prefixes` (address to view class; the first prefix that fits wins)
+    say what is where; `max_body` is in bytes, `body_seconds` is for the whole body."""
+
+    def __init__(
+        self,
+        services: Services,
+        exact: Mapping[str, type[GatewayView]],
+        prefixes: Mapping[str, type[GatewayView]],
+        *,
+        max_body: int = MAX_BODY,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self._services = services
+        # A view keeps nothing of a request, so one of each serves all.
+        self._exact = {address: view() for address, view in exact.items()}
+        self._prefixes = {address: view() for address, view in prefixes.items()}
+        self._max_body = max_body
+        self._body_seconds = body_seconds
+        self._open: set[_Passage] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have come in and not yet been answered to the end."""
+        return len(self._open)
+
+    def takes(self, path: str) -> bool:
+        """True for an address of the API."""
+        return path in self._exact or path.startswith("/v1/")
+
+    def cut(self) -> None:
+        """End everything that is open: a 503 where no reply has begun, an error in-band where one has."""
+        for passage in list(self._open):
+            passage.give_up("draining")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request. Raises CancelledError only when the server itself cancels it."""
+        passage = _Passage(receive, self._max_body, self._body_seconds)
+        self._open.add(passage)
+        try:
+            await self._serve(scope, passage, send)
+        except asyncio.CancelledError:
+            if not passage.presence.lost:
+                raise
+            passage.stay()
+        finally:
+            passage.end()
+            self._open.discard(passage)
+
+    async def _serve(self, scope: Scope, passage: _Passage, send: Send) -> None:
+        view, captured = self._find(scope["path"])
+        headers, duplicates = read_headers(scope["headers"])
+        inbound = Inbound(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"],
+            headers=headers,
+            body=passage.body,
+            duplicates=duplicates,
+            presence=passage.presence,
+        )
+        try:
+            reply = await view.respond(inbound, self._services, captured)
+        except asyncio.CancelledError:
+            if passage.presence.lost != "draining":
+                raise
+            passage.stay()
+            reply = error_reply(view.family_for(inbound), draining(), inbound.request_id)
+        head = [(name.encode("ascii"), value.encode("latin-1")) for name, value in reply.headers]
+        if passage.unread(inbound.method):
+            # What is left of the body would be taken for the next request, or waited for in vain.
+            head.append(_CLOSE)
+        if isinstance(reply.body, bytes):
+            await _write_whole(reply, head, send)
+        else:
+            await self._write_stream(reply, head, passage, send)
+
+    def _find(self, path: str) -> tuple[GatewayView, str]:
+        view = self._exact.get(path)
+        if view is not None:
+            return view, ""
+        for prefix, view in self._prefixes.items():
+            if path.startswith(prefix):
+                return view, path[len(prefix) :]
+        raise LookupError("a path that the door does not take")
+
+    async def _write_stream(
+        self, reply: Reply, head: list[tuple[bytes, bytes]], passage: _Passage, send: Send
+    ) -> None:
+        stream = pieces(reply, self._services.fault, passage.presence)
+        try:
+            await send({"type": "http.response.start", "status": reply.status, "headers": head})
+            async for piece in stream:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            last = b""
+        except asyncio.CancelledError:
+            if passage.presence.lost != "draining" or reply.call is None:
+                raise
+            passage.stay()
+            last = reply.call.dialect.error_event(draining(), reply.call.id)
+        finally:
+            await stream.aclose()
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+class _Passage:
+    """One request's way through the door: its body, and whether anybody still waits for the answer."""
+
+    __slots__ = ("_max_body", "_over", "_read", "_receive", "_seconds", "_task", "_watch", "presence")
+
+    def __init__(self, receive: Receive, max_body: int, seconds: float) -> None:
+        self._receive = receive
+        self._max_body = max_body
+        self._seconds = seconds
+        self._task = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+        self._read = False
+        self._over = False
+        self.presence = Presence()
+
+    async def body(self) -> bytes:
+        """The whole body; from then on a client that leaves ends the request."""
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+        else:
+            body = await self._more(message)
+        self._read = True
+        if len(body) > self._max_body:
+            raise _too_large(self._max_body)
+        self._watch = asyncio.create_task(self._notice())
+        return body
+
+    async def _more(self, message: Message) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                while True:
+                    if message["type"] == "http.disconnect":
+                        self.presence.lost = "client_gone"
+                        raise asyncio.CancelledError
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > self._max_body:
+                        raise _too_large(self._max_body)
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+                    message = await self._receive()
+        except TimeoutError:
+            raise GatewayError(
+                SLOW_REQUEST, f"The request body did not arrive within {self._seconds:g} seconds."
+            ) from None
+
+    async def _notice(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.give_up("client_gone")
+
+    def unread(self, method: str) -> bool:
+        """True when a body may be on its way that nobody reads."""
+        return not self._read and method not in ("GET", "HEAD")
+
+    def give_up(self, why: Any) -> None:
+        """End the request wherever it waits."""
+        if not self._over and self._task is not None:
+            self.presence.lost = why
+            self._task.cancel()
+
+    def stay(self) -> None:
+        """The cancellation was ours and is dealt with: the server's task goes on."""
+        if self._task is not None:
+            self._task.uncancel()
+
+    def end(self) -> None:
+        self._over = True
+        if self._watch is not None:
+            self._watch.cancel()
+
+
+async def _write_whole(reply: Reply, head: list[tuple[bytes, bytes]], send: Send) -> None:
+    body = reply.body
+    if not isinstance(body, bytes):
+        raise TypeError("a whole body is bytes")
+    head.append((b"content-length", b"%d" % len(body)))
+    try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+    finally:
+        if reply.call is not None:
+            reply.call.close()
+
+
+def _too_large(limit: int) -> GatewayError:
+    return GatewayError(SIZE, f"The request body is larger than {limit} bytes.")

@@ -1,0 +1,113 @@
+"""The composition root: the only place that constructs what lives long and hands it to who needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import traceback
+from collections.abc import Sequence
+from typing import Any, cast
+
+import structlog
+from django.apps import apps
+from django.db import connections
+from prometheus_client import REGISTRY, CollectorRegistry
+from providers.sandbox import SandboxTransport
+
+from accounts.apps import AccountsConfig
+from accounts.keys import KeyHasher
+from apiv1.auth import Authenticator
+from apiv1.base import Refusal, Services
+from apiv1.door import Door
+from apiv1.urls import EXACT, PREFIXES
+from gateway_project.env import Config
+from gateway_project.status import GatewayStatus
+from pipeline.build import build
+from pipeline.health import ProviderHealth
+from pipeline.metrics import Metrics
+from pipeline.requestlog import RequestLog
+from providers.apps import ProvidersConfig
+from providers.crypto import Vault
+from providers.transport import HttpTransport
+from routing.loader import build_snapshot
+from routing.revisions import latest
+from routing.snapshot import EMPTY
+from routing.watch import SnapshotHolder, Watcher
+
+# What of a traceback goes into the log: where, never the values or the exception's words, which may quote a
+# prompt.
+_FRAMES = 8
+# A start waits this long for its configuration and then serves what it has: /ready says no until it comes.
+_FIRST_LOOK = 10.0
+
+
+def equip(config: Config) -> None:
+    """Hand the admin and the commands what they need of the secrets."""
+    cast(ProvidersConfig, apps.get_app_config("providers")).vault = Vault(config.secrets.vault_keys)
+    cast(AccountsConfig, apps.get_app_config("accounts")).hasher = KeyHasher(config.secrets.pepper)
+
+
+class Gateway:
+    """Everything that serves calls in this process. `draining` is set by the server when it has to stop."""
+
+    def __init__(self, config: Config, registry: CollectorRegistry = REGISTRY) -> None:
+        self.draining = False
+        self._log = structlog.get_logger("gateway")
+        vault = Vault(config.secrets.vault_keys)
+        self._holder = SnapshotHolder(EMPTY)
+        self._watcher = Watcher(
+            self._holder, lambda: build_snapshot(vault), latest, release=connections.close_all
+        )
+        self._transports = {"http": HttpTransport(), "sandbox": SandboxTransport()}
+        metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
+        self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)
+        self.services = Services(
+            snapshots=self._holder,
+            authenticator=Authenticator(KeyHasher(config.secrets.pepper), self._watcher.fresh),
+            handler=build(self._transports, [metrics, requests, health], random.random, random.choice),
+            book=_DoorBooks([metrics, requests]),
+            status=self._status,
+            fault=self._fault,
+        )
+        self.door = Door(self.services, EXACT, PREFIXES)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have come in and not yet been answered to the end."""
+        return self.door.in_flight
+
+    async def start(self) -> None:
+        """Read the configuration and begin to watch it. A database that is away is waited for by the watcher,
+        and /ready says so."""
+        await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
+
+    def cut(self) -> None:
+        """End every open request, in-band where its reply has begun."""
+        self.door.cut()
+
+    async def stop(self) -> None:
+        """Give back what is held. The server calls it after the last request."""
+        self._watcher.stop()
+        await self._status.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
+
+    def _fault(self, request_id: str, error: BaseException) -> None:
+        frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+        self._log.error(
+            "fault",
+            request_id=request_id,
+            error=type(error).__name__,
+            where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+        )
+
+
+class _DoorBooks:
+    """Several door books as one."""
+
+    def __init__(self, books: Sequence[Any]) -> None:
+        self._books = books
+
+    def refused(self, refusal: Refusal) -> None:
+        for book in self._books:
+            book.refused(refusal)
