@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from bench.report import Row, document, machine, markdown
 RESULTS = Path(__file__).resolve().parent / "results"
 _CONNECTIONS = 64  # a busy replica's worth of callers, and enough to keep one core full
 _RATE = 100  # chunks a second of each stream: a fast model
-_FULL = Plan(seconds=6.0, streams=(64, 256), rate=_RATE, connections=_CONNECTIONS, cross=True)
-_QUICK = Plan(seconds=2.5, streams=(64,), rate=_RATE, connections=_CONNECTIONS, cross=False)
+_FULL = Plan(seconds=6.0, streams=(16, 64, 256), rate=_RATE, connections=_CONNECTIONS, cross=True)
+_QUICK = Plan(seconds=2.5, streams=(16, 64), rate=_RATE, connections=_CONNECTIONS, cross=False)
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -63,7 +64,7 @@ def _chosen(only: str, peers: str) -> list[Contender]:
 def _plan(parsed: argparse.Namespace) -> Plan:
     plan = _QUICK if parsed.quick else _FULL
     seconds = plan.seconds if parsed.seconds is None else parsed.seconds
-    return Plan(seconds, plan.streams, plan.rate, plan.connections, plan.cross)
+    return replace(plan, seconds=seconds)
 
 
 def _prepare(contenders: list[Contender], rows: dict[str, Row]) -> list[Contender]:

@@ -7,20 +7,18 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.client import Target, connect, one
 from bench.contenders import OPENAI_MODEL, Contender, Place, UnavailableError
-from bench.load import Window, closed_loop, paced_streams
+from bench.load import Tally, Window, closed_loop, paced_streams
 from bench.marks import Order
-from bench.processes import Launch, Server, free_port
+from bench.processes import Launch, Server, core_seconds, free_port
 
 _START_SECONDS = 120.0  # the slowest peer needs 15 on a quiet machine
-_SETTLE_SECONDS = 1.0  # after start and after load, before memory is read
-_WARM_SECONDS = 1.0  # of each run, not measured: connections, caches, lazy imports
 _CALM_SHARE = 0.06  # of a core: less than this and what a run left behind has been dealt with
 _CALM_SECONDS = 10.0  # the longest wait for that
 _CALM_PAUSE = 0.4  # one look at it: long enough that a tick of the CPU clock (10 ms) is less than the share
@@ -31,13 +29,18 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to measure: seconds of each window, stream counts, whether the cross-dialect run is made."""
+    """How much to measure: seconds of each window, stream counts, whether the cross-dialect run is made.
+
+    `warm` seconds of each run are not measured (connections, caches, lazy imports); as long is waited before
+    memory is read.
+    """
 
     seconds: float
     streams: tuple[int, ...]
     rate: int
     connections: int
     cross: bool
+    warm: float = 1.0
 
 
 @dataclass(slots=True)
@@ -85,9 +88,40 @@ class Mock:
             raise RuntimeError(f"the mock upstream's counters: {fault}")
         return Counter(json.loads(b"".join(pieces)))
 
+    def cpu_seconds(self) -> float:
+        """User and system time that it has used so far."""
+        return self._server.cpu_seconds()
+
     def close(self) -> None:
         """End it."""
         self._server.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """CPU seconds used so far: by the gateway, by mock and load together, by all on the gateway's core."""
+
+    gateway: float
+    load: float
+    core: float
+
+
+class Meters:
+    """Reads the CPU counters of everybody who takes part. Without a server, those of the gateway stay 0."""
+
+    def __init__(self, mock: Mock, server: Server | None, core: int | None) -> None:
+        self._mock = mock
+        self._server = server
+        self._core = core
+
+    def gateway(self) -> float | None:
+        """CPU seconds of the gateway's processes so far; None without a gateway."""
+        return None if self._server is None else self._server.cpu_seconds()
+
+    def read(self) -> Reading:
+        """All counters at this moment."""
+        core = 0.0 if self._core is None or self._server is None else core_seconds(self._core)
+        return Reading(self.gateway() or 0.0, self._mock.cpu_seconds() + time.process_time(), core)
 
 
 @contextmanager
@@ -102,29 +136,40 @@ def _quiet_collector() -> Iterator[None]:
 
 
 class Round:
-    """The runs of one round against one target. `cpu` reads the gateway's CPU seconds; None where is none."""
+    """The runs of one round against one target: straight to the mock where `meters` knows no gateway."""
 
-    def __init__(self, plan: Plan, mock: Mock, cpu: Callable[[], float] | None) -> None:
+    def __init__(self, plan: Plan, mock: Mock, meters: Meters) -> None:
         self._plan = plan
         self._mock = mock
-        self._cpu = cpu
+        self._meters = meters
         self.outcome = Outcome()
 
-    def _window(self) -> tuple[Window, list[float]]:
-        readings: list[float] = []
-        cpu = self._cpu
-        edge = None if cpu is None else lambda: readings.append(cpu())
-        return Window(self._plan.seconds, _WARM_SECONDS, edge), readings
+    def _window(self) -> tuple[Window, list[Reading]]:
+        readings: list[Reading] = []
+        return Window(
+            self._plan.seconds, self._plan.warm, lambda: readings.append(self._meters.read())
+        ), readings
+
+    def _costs(self, run: str, readings: list[Reading], tally: Tally) -> None:
+        """CPU per request or chunk of a run, and how busy the two cores were with other things."""
+        begun, ended = readings
+        figures = self.outcome.figures
+        spent = ended.gateway - begun.gateway
+        figures[f"{run}_load_core"] = (ended.load - begun.load) / tally.seconds
+        figures[f"{run}_others"] = max(0.0, ended.core - begun.core - spent) / tally.seconds
+        if spent and tally.done:
+            unit = "request" if run == "requests" else "chunk"
+            figures[f"{run}_cpu_us_per_{unit}"] = spent / tally.done * 1e6
 
     async def _calm(self) -> None:
         """Let the gateway finish what the run before left behind, such as streams that were cut."""
-        if self._cpu is None:
-            return
         began = time.perf_counter()
         while time.perf_counter() - began < _CALM_SECONDS:
-            before = self._cpu()
+            before = self._meters.gateway()
+            if before is None:
+                return
             await asyncio.sleep(_CALM_PAUSE)
-            if self._cpu() - before < _CALM_SHARE * _CALM_PAUSE:
+            if (self._meters.gateway() or 0.0) - before < _CALM_SHARE * _CALM_PAUSE:
                 return
 
     async def replies(self, target: Target) -> None:
@@ -140,8 +185,7 @@ class Round:
         figures["requests_per_s"] = tally.done / tally.seconds
         figures["p50_ms"] = tally.quantile(0.5) * 1e3
         figures["p99_ms"] = tally.quantile(0.99) * 1e3
-        if readings and tally.done:
-            figures["cpu_us_per_request"] = (readings[1] - readings[0]) / tally.done * 1e6
+        self._costs("requests", readings, tally)
         self.outcome.faults.update(tally.faults)
 
     async def added_latency(self, target: Target) -> None:
@@ -150,7 +194,7 @@ class Round:
         medians: dict[Target, list[float]] = {direct: [], target: []}
         for _ in range(_SLICES):
             for place, seen in medians.items():
-                window = Window(self._plan.seconds / _SLICES, 0.1)
+                window = Window(self._plan.seconds / _SLICES, self._plan.warm / 10)
                 with _quiet_collector():
                     tally = await closed_loop(place, 1, window)
                 seen.append(tally.quantile(0.5))
@@ -158,26 +202,26 @@ class Round:
         added = sum(sorted(medians[target])[1:3]) / 2 - sum(sorted(medians[direct])[1:3]) / 2
         self.outcome.figures["added_p50_ms"] = added * 1e3
 
-    async def streams(self, target: Target, count: int, name: str) -> None:
-        """Paced streams; figures get `name` before their own."""
+    async def streams(self, target: Target, count: int, run: str) -> None:
+        """Paced streams; figures get the run's name before their own."""
         window, readings = self._window()
         with _quiet_collector():
-            tally = await paced_streams(target, count, self._plan.rate, window, _WARM_SECONDS)
+            tally = await paced_streams(target, count, self._plan.rate, window, self._plan.warm)
         figures = self.outcome.figures
-        figures[f"{name}_chunks_per_s"] = tally.done / tally.seconds
-        figures[f"{name}_first_p50_ms"] = tally.quantile(0.5) * 1e3
-        figures[f"{name}_first_p99_ms"] = tally.quantile(0.99) * 1e3
-        figures[f"{name}_ended_share"] = tally.streams_ended / count
-        figures[f"{name}_silent"] = tally.silent
-        if readings and tally.done:
-            figures[f"{name}_cpu_us_per_chunk"] = (readings[1] - readings[0]) / tally.done * 1e6
-        self.outcome.faults.update({f"{name}: {fault}": number for fault, number in tally.faults.items()})
+        figures[f"{run}_offered"] = float(count * self._plan.rate)
+        figures[f"{run}_chunks_per_s"] = tally.done / tally.seconds
+        figures[f"{run}_first_p50_ms"] = tally.quantile(0.5) * 1e3
+        figures[f"{run}_first_p99_ms"] = tally.quantile(0.99) * 1e3
+        figures[f"{run}_ended_share"] = tally.streams_ended / count
+        figures[f"{run}_silent"] = tally.silent
+        self._costs(run, readings, tally)
+        self.outcome.faults.update({f"{run}: {fault}": number for fault, number in tally.faults.items()})
 
     async def all(self, target: Target, cross: Target | None) -> None:
         """Every run of the plan."""
         await self._calm()
         await self.replies(target)
-        if self._cpu is not None:
+        if self._meters.gateway() is not None:
             await self._calm()
             await self.added_latency(target)
         for count in self._plan.streams:
@@ -190,7 +234,7 @@ class Round:
 
 async def direct_round(plan: Plan, mock: Mock) -> Outcome:
     """No gateway at all: what mock and load reach together on their one core, the ceiling of this run."""
-    measured = Round(plan, mock, None)
+    measured = Round(plan, mock, Meters(mock, None, None))
     await measured.all(Target(mock.port, OPENAI_MODEL), None)
     return measured.outcome
 
@@ -211,11 +255,11 @@ async def gateway_round(
             await _check(target)
             if cross is not None and plan.cross:
                 await _check(cross)
-            await asyncio.sleep(_SETTLE_SECONDS)
+            await asyncio.sleep(plan.warm)
             idle = server.resident_bytes()
-            measured = Round(plan, mock, server.cpu_seconds)
+            measured = Round(plan, mock, Meters(mock, server, core))
             await measured.all(target, cross)
-            await asyncio.sleep(_SETTLE_SECONDS)
+            await asyncio.sleep(plan.warm)
             if not server.running:
                 measured.outcome.faults["the server died"] += 1
             figures = measured.outcome.figures

@@ -47,6 +47,19 @@ def pinned(core: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def core_seconds(core: int) -> float:
+    """CPU time that programs have used on `core` since the machine started, or that its host took from it.
+
+    Interrupts are left out: the kernel counts its work on loopback there, and that belongs to no process.
+    """
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, steal = (int(ticks[column]) for column in (0, 1, 2, 7))
+            return (user + nice + system + steal) / _TICKS
+    raise ValueError(f"/proc/stat knows no core {core}")
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody uses at this moment."""
     with socket.socket() as probe:

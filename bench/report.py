@@ -11,6 +11,10 @@ from pathlib import Path
 
 from bench.measure import Figures, Outcome
 
+_ALL = 0.985  # of the chunks on offer: more is never lost, only not yet read when the window closes
+_LOADED = 0.9  # of the load's core: from here on the harness may be what is measured
+_NOISY = 0.1  # of the gateway's core used by others: from here on only CPU per request can be trusted
+
 
 @dataclass(slots=True)
 class Row:
@@ -55,7 +59,7 @@ def _columns(rows: Mapping[str, Row]) -> list[tuple[str, str]]:
     """The figures of the main table, in order, with their titles; stream columns as the run had them."""
     columns = [
         ("requests_per_s", "requests/s"),
-        ("cpu_us_per_request", "CPU µs/request"),
+        ("requests_cpu_us_per_request", "CPU µs/request"),
         ("p50_ms", "p50 ms"),
         ("p99_ms", "p99 ms"),
         ("added_p50_ms", "added p50 ms, 1 connection"),
@@ -96,38 +100,66 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(body)
 
 
+def _delivered_all(figures: Figures, figure: str) -> bool:
+    offered = figures.get(f"{figure.removesuffix('_chunks_per_s')}_offered")
+    return offered is not None and figures[figure] >= _ALL * offered
+
+
+def _cell(figures: Figures, figure: str) -> str:
+    text = _number(figures.get(figure))
+    return f"{text} (all)" if figure in figures and _delivered_all(figures, figure) else text
+
+
+def _busiest(figures: Figures, suffix: str) -> str:
+    shares = [value for name, value in figures.items() if name.endswith(suffix)]
+    return f"{max(shares):.0%}" if shares else "-"
+
+
 def figures_table(rows: Mapping[str, Row]) -> str:
-    """Medians; one line per figure, one column per contender."""
+    """Medians; one line per figure, one column per contender. "(all)": every chunk that was on offer."""
     shown = {name: row for name, row in rows.items() if row.rounds}
     medians = {name: row.medians() for name, row in shown.items()}
     lines = [
-        [title, *(_number(medians[name].get(figure)) for name in shown)]
+        [title, *(_cell(medians[name], figure) for name in shown)]
         for figure, title in _columns(shown)
         if any(figure in found for found in medians.values())
     ]
+    for suffix, title in (
+        ("_load_core", "mock and load, of their core, at most"),
+        ("_others", "others, of the gateway's core, at most"),
+    ):
+        lines.append([title, *(_busiest(found, suffix) for found in medians.values())])
     lines.append(["faults", *(str(row.faults().total()) for row in shown.values())])
     return _table(["", *(row.title for row in shown.values())], lines)
 
 
 def ratios_table(rows: Mapping[str, Row], own: Sequence[str]) -> str:
     """Ours against each peer, as times better: more requests or chunks, less CPU. Empty without either."""
-    ours = {name: rows[name] for name in own if name in rows and rows[name].rounds}
-    peers = {name: row for name, row in rows.items() if name not in own and name != "direct" and row.rounds}
+    ours = [rows[name] for name in own if name in rows and rows[name].rounds]
+    peers = [row for name, row in rows.items() if name not in own and name != "direct" and row.rounds]
     if not ours or not peers:
         return ""
-    lines = []
-    for row in ours.values():
-        mine = row.medians()
-        for peer in peers.values():
-            theirs = peer.medians()
-            more = [figure for figure, _ in _columns(rows) if figure.endswith("_per_s")]
-            less = [figure for figure, _ in _columns(rows) if "cpu_us" in figure]
-            cells = [_ratio(mine.get(figure), theirs.get(figure)) for figure in more]
-            cells += [_ratio(theirs.get(figure), mine.get(figure)) for figure in less]
-            lines.append([f"{row.title} : {peer.title}", *cells])
-    titles = [title for figure, title in _columns(rows) if figure.endswith("_per_s")]
-    titles += [f"{title}, less" for figure, title in _columns(rows) if "cpu_us" in figure]
-    return _table(["times better", *titles], lines)
+    pairs = [(row, peer) for peer in peers for row in ours]
+    more = [column for column in _columns(rows) if column[0].endswith("_per_s")]
+    less = [column for column in _columns(rows) if "cpu_us" in column[0]]
+    lines = [
+        [title, *(_more(row.medians(), peer.medians(), figure) for row, peer in pairs)]
+        for figure, title in more
+    ]
+    lines += [
+        [
+            f"{title}, less",
+            *(_ratio(peer.medians().get(figure), row.medians().get(figure)) for row, peer in pairs),
+        ]
+        for figure, title in less
+    ]
+    return _table(["times better", *(f"{row.title} : {peer.title}" for row, peer in pairs)], lines)
+
+
+def _more(mine: Figures, theirs: Figures, figure: str) -> str:
+    """Who delivered all that was on offer might have delivered more."""
+    text = _ratio(mine.get(figure), theirs.get(figure))
+    return f"{text} or more" if text != "-" and _delivered_all(mine, figure) else text
 
 
 def _ratio(over: float | None, under: float | None) -> str:
@@ -136,8 +168,25 @@ def _ratio(over: float | None, under: float | None) -> str:
     return f"{over / under:.1f} x"
 
 
+def _warnings(row: Row) -> list[str]:
+    """What makes a contender's speed doubtful: a load tool at its limit, or a core that was not its own."""
+    lines: list[str] = []
+    if not row.version:
+        return lines  # no gateway: being at the load tool's limit is what it is for
+    for name, value in row.medians().items():
+        if name.endswith("_load_core") and value > _LOADED:
+            lines.append(
+                f"LIMIT {row.title}: {name.removesuffix('_load_core')}: load's core {value:.0%} busy"
+            )
+        elif name.endswith("_others") and value > _NOISY:
+            lines.append(
+                f"NOISE {row.title}: {name.removesuffix('_others')}: others used {value:.0%} of its core"
+            )
+    return lines
+
+
 def notes(rows: Mapping[str, Row]) -> list[str]:
-    """Versions, skipped contenders and named faults, one line each."""
+    """Versions, skipped contenders, named faults and what makes a figure doubtful, one line each."""
     lines = []
     for row in rows.values():
         if row.skipped:
@@ -145,6 +194,7 @@ def notes(rows: Mapping[str, Row]) -> list[str]:
         elif row.version:
             lines.append(f"{row.title}: {row.version}, {len(row.rounds)} round(s)")
         lines += [f"FAULT {row.title}: {number} x {fault}" for fault, number in row.faults().most_common(8)]
+        lines += _warnings(row)
     return lines
 
 
