@@ -1,0 +1,239 @@
+"""The gateway's door and pipeline on a real socket, with a configuration made by the test instead of tables.
+
+    gateway.url, gateway.key            # what a client needs; the OpenAI SDK's base URL is gateway.openai_url
+    gateway.records, gateway.refusals   # what the books were told, in order
+    gateway.use(snapshot)               # from the next request on
+    gateway.wait_record()               # the next record that closes
+
+It runs under uvicorn in a thread of its own, so that the SDKs' blocking clients can be used. What the servers
+themselves do (drain, caps, back-pressure) is tested with whole processes elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from accounts.keys import KeyHasher, display_prefix, issue
+from apiv1.auth import Authenticator
+from apiv1.base import Services
+from apiv1.door import Door
+from apiv1.urls import EXACT, PREFIXES
+from pipeline.build import build
+from pipeline.call import Record, Refusal
+from pipeline.metrics import Metrics
+from providers.kinds import KINDS
+from providers.transport import HttpTransport
+from providers.wire import Timeouts
+from routing.snapshot import ApiKey, Credential, Provider, Route, Snapshot, Target, Team
+from routing.watch import SnapshotHolder
+from tests.support.fake_upstream import FakeUpstream
+
+_PATIENCE = 10.0
+
+
+class Ears:
+    """A book of the pipeline and of the door that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.refusals: list[Refusal] = []
+        self.open = 0
+
+    def opened(self, _record: Record) -> None:
+        self.open += 1
+
+    def closed(self, record: Record) -> None:
+        self.open -= 1
+        self.records.append(record)
+
+    def refused(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+
+
+class AlwaysReady:
+    """A status that says yes."""
+
+    def ready(self) -> bool:
+        return True
+
+    async def report(self) -> dict[str, Any]:
+        return {"detail": "for key holders"}
+
+
+class LiveGateway:
+    """A gateway in a thread, in front of one fake upstream."""
+
+    def __init__(self, fake: FakeUpstream, **door: Any) -> None:
+        self.fake = fake
+        self.key = issue()
+        self.ears = Ears()
+        self.faults: list[BaseException] = []
+        self.registry = CollectorRegistry()
+        self.hasher = KeyHasher(b"pepper of the tests")
+        self.fresh = True
+        self.team = Team(id=1, name="default")
+        self.holder = SnapshotHolder(self.snapshot())
+        self.transport = HttpTransport()
+        metrics = Metrics(self.registry)
+        services = Services(
+            snapshots=self.holder,
+            authenticator=Authenticator(self.hasher, lambda: self.fresh),
+            handler=build({"http": self.transport}, [metrics, self.ears], random.random, random.choice),
+            book=self.ears,
+            status=AlwaysReady(),
+            fault=lambda _, error: self.faults.append(error),
+        )
+        self.door = Door(services, EXACT, PREFIXES, **door)
+        self.port = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    # -- addresses
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def openai_url(self) -> str:
+        return self.url + "/v1"
+
+    # -- what was seen
+
+    @property
+    def records(self) -> list[Record]:
+        return self.ears.records
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        return self.ears.refusals
+
+    def wait_record(self, count: int = 1) -> Record:
+        """The `count`th closed record, waited for."""
+        self.wait(lambda: len(self.records) >= count)
+        return self.records[count - 1]
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds."""
+        end = time.monotonic() + _PATIENCE
+        while not condition():
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.005)
+
+    def idle(self) -> None:
+        """Wait until nothing is open any more: no call, no request at the door."""
+        self.wait(lambda: self.ears.open == 0 and self.door.in_flight == 0)
+
+    # -- configuration
+
+    def provider(self, kind: str, **changes: Any) -> Provider:
+        """A provider of this kind at the fake, with a credential and short timeouts."""
+        url = self.fake.openai_url if kind in ("openai", "openai_compatible") else self.fake.url
+        made = Provider(
+            id=sorted(KINDS).index(kind) + 1,
+            name=kind,
+            kind=KINDS[kind],
+            base_url=url,
+            timeouts=Timeouts(connect=2, first_byte=10, first_byte_stream=10, idle=10, total=60),
+            credentials=() if kind == "ollama" else (Credential(1, "", "", f"sk-{kind}-0123456789"),),
+            allow_private=True,
+        )
+        return replace(made, **changes)
+
+    def route(self, pattern: str, *targets: Provider | Target, **changes: Any) -> Route:
+        """A route to these, in tiers of their order."""
+        made = tuple(
+            target if isinstance(target, Target) else Target(id=tier, provider=target, tier=tier)
+            for tier, target in enumerate(targets)
+        )
+        return replace(Route(id=abs(hash(pattern)), name=pattern, pattern=pattern, targets=made), **changes)
+
+    def snapshot(
+        self, routes: Sequence[Route] | None = None, key: Mapping[str, Any] | None = None, **changes: Any
+    ) -> Snapshot:
+        """A configuration: by default `gpt-*` and embeddings to OpenAI, `claude-*` to Anthropic, the rest to
+        Ollama. `key` changes the caller's key."""
+        if routes is None:
+            openai, anthropic, ollama = map(self.provider, ("openai", "anthropic", "ollama"))
+            routes = [
+                self.route("gpt-*", openai),
+                self.route("o3-*", openai),
+                self.route("text-embedding-*", openai),
+                self.route("claude-*", anthropic),
+                self.route("*", ollama),
+            ]
+        digest = self.hasher.digest(self.key)
+        row = ApiKey(id=1, prefix=display_prefix(self.key), digest=digest, team=self.team)
+        providers = {t.provider.name: t.provider for route in routes for t in route.targets}
+        made = Snapshot(
+            revision=7,
+            routes=tuple(routes),
+            keys={digest: replace(row, **(key or {}))},
+            providers=providers,
+        )
+        return replace(made, **changes)
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Serve from now on by this configuration."""
+        self.holder.current = snapshot
+
+    # -- running
+
+    def start(self) -> LiveGateway:
+        """Listen on a free port."""
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            self.door, log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
+        self._thread.start()
+        self.wait(lambda: self._server is not None and self._server.started)
+        return self
+
+    def _run(self, listener: socket.socket) -> None:
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            assert self._server is not None
+            await self._server.serve(sockets=[listener])
+            await self.transport.aclose()
+
+        with asyncio.Runner() as runner:
+            runner.run(serve())
+
+    def cut(self) -> None:
+        """What a server does when its patience with open requests ends."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.door.cut)
+
+    def stop(self) -> None:
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.should_exit = True
+        self._thread.join(_PATIENCE)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def gateway(fake_upstream: FakeUpstream) -> Iterator[LiveGateway]:
+    """A gateway in front of the fake upstream. At the end nothing may be open and nothing unexpected may
+    have happened."""
+    running = LiveGateway(fake_upstream).start()
+    yield running
+    running.idle()
+    running.stop()
+    assert not running.faults
