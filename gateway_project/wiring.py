@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import structlog
 from django.apps import apps
-from django.db import connections
 from prometheus_client import REGISTRY, CollectorRegistry
 from providers.sandbox import SandboxTransport
 
@@ -29,9 +28,8 @@ from pipeline.requestlog import RequestLog
 from providers.apps import ProvidersConfig
 from providers.crypto import Vault
 from providers.transport import HttpTransport
-from routing.loader import build_snapshot
-from routing.revisions import latest
 from routing.snapshot import EMPTY
+from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
 
 # What of a traceback goes into the log: where, never the values or the exception's words, which may quote a
@@ -55,9 +53,7 @@ class Gateway:
         self._log = structlog.get_logger("gateway")
         vault = Vault(config.secrets.vault_keys)
         self._holder = SnapshotHolder(EMPTY)
-        self._watcher = Watcher(
-            self._holder, lambda: build_snapshot(vault), latest, release=connections.close_all
-        )
+        self._watcher = Watcher(self._holder, TableSource(config.data_dir / "last-good", vault))
         self._transports = {"http": HttpTransport(), "sandbox": SandboxTransport()}
         metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
         self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)

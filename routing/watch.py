@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from typing import Protocol
 
-from routing.snapshot import Snapshot
+from routing.snapshot import EMPTY, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -24,28 +24,40 @@ class SnapshotHolder:
         self.current = current
 
 
-class Watcher:
-    """Asks `latest` every `interval` seconds and, when the number has moved, swaps in what `load` builds.
+class Source(Protocol):
+    """Where snapshots come from. All of it blocks, and any of it may raise."""
 
-    It never raises: while either fails, the last good snapshot stays, one log line says so, and another
-    says when it is over. `release` closes what the thread holds open (its database connection), after a
-    failure and at the end. The thread is a daemon, because a database that hangs must not keep the process.
+    def latest(self) -> int:
+        """The number of the last revision."""
+        ...
+
+    def load(self) -> Snapshot:
+        """What is in force as of now."""
+        ...
+
+    def recall(self) -> Snapshot | None:
+        """What was in force before this process began, for when nothing can be loaded."""
+        ...
+
+    def release(self) -> None:
+        """Close what the calling thread holds open."""
+        ...
+
+
+class Watcher:
+    """Asks the source every `interval` seconds and, when the number has moved, swaps in what it loads.
+
+    It never raises: while the source fails, the last good snapshot stays (or what is recalled, where there
+    is none yet), one log line says so, and another says when it is over. The thread is a daemon, because a
+    database that hangs must not keep the process.
     """
 
-    def __init__(
-        self,
-        holder: SnapshotHolder,
-        load: Callable[[], Snapshot],
-        latest: Callable[[], int],
-        interval: float = INTERVAL,
-        *,
-        release: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, holder: SnapshotHolder, source: Source, interval: float = INTERVAL) -> None:
         self._holder = holder
-        self._load = load
-        self._latest = latest
+        self._source = source
         self._interval = interval
-        self._release = release
+        # The last number that was loaded; what is recalled counts as none.
+        self._number: int | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._first = threading.Event()
@@ -87,15 +99,17 @@ class Watcher:
 
     def _look(self) -> None:
         try:
-            number = self._latest()
-            if number != self._holder.current.revision:
-                self._holder.current = self._load()
-                logger.info("revision %d is in force", self._holder.current.revision)
+            number = self._source.latest()
+            if number != self._number:
+                snapshot = self._source.load()
+                self._holder.current, self._number = snapshot, snapshot.revision
+                logger.info("revision %d is in force", snapshot.revision)
         except Exception as error:  # noqa: BLE001 - a background loop: whatever it is, the last good one serves
             self._let_go()
             if self.healthy:
                 # The type alone: a driver's text may name hosts and users.
                 logger.error("configuration cannot be read, the last one stays: %s", type(error).__name__)  # noqa: TRY400 - repeated outages must not fill the log with traces
+                self._fall_back()
             self.healthy = False
         else:
             self._looked = time.monotonic()
@@ -103,8 +117,20 @@ class Watcher:
                 logger.warning("configuration can be read again")
             self.healthy = True
 
+    def _fall_back(self) -> None:
+        if self._holder.current is not EMPTY:
+            return
+        try:
+            recalled = self._source.recall()
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.error("nothing can be recalled: %s", type(error).__name__)  # noqa: TRY400 - as above
+            return
+        if recalled is not None:
+            self._holder.current = recalled
+            logger.warning("revision %d, kept from before, is in force", recalled.revision)
+
     def _let_go(self) -> None:
         try:
-            self._release()
+            self._source.release()
         except Exception as error:  # noqa: BLE001 - as above
             logger.warning("closing after a failure failed: %s", type(error).__name__)

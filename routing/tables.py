@@ -1,0 +1,134 @@
+"""The rows that steer traffic, read from the tables as of one revision: the only reader of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from django.db.models import QuerySet
+
+from accounts.models import ApiKey, Team
+from providers.models import CatalogueModel, Credential, Provider
+from routing.models import Route, Target
+from routing.revisions import latest
+
+logger = logging.getLogger(__name__)
+
+# One row, its primary key first; the columns are those of the query that read it.
+Row = tuple[Any, ...]
+
+# Edits that keep coming while the tables are read: after this many readings the last one serves, under the
+# number from before it, so that the next look reads again.
+_READINGS = 3
+# What a converter raises for a value that the column's type does not allow (SQLite checks none of them).
+UNREADABLE = (ValueError, TypeError, ArithmeticError)
+
+
+class Tables(msgspec.Struct, frozen=True):
+    """All rows of one revision. Secrets are sealed and keys are digests, as they are in the database."""
+
+    revision: int
+    teams: list[Row] = []
+    keys: list[Row] = []
+    providers: list[Row] = []
+    credentials: list[Row] = []
+    routes: list[Row] = []
+    targets: list[Row] = []
+    catalogue: list[Row] = []
+
+
+def read_tables() -> Tables:
+    """Everything that steers traffic, as of one revision. Blocks; seven queries. Raises DatabaseError."""
+    before = latest()
+    for _ in range(_READINGS - 1):
+        tables = _read(before)
+        after = latest()
+        if after == before:
+            return tables
+        before = after
+    return _read(before)
+
+
+def _read(revision: int) -> Tables:
+    return Tables(
+        revision=revision,
+        teams=_rows(Team.objects.values_list("id", "name")),
+        keys=_rows(
+            ApiKey.objects.filter(revoked_at=None).values_list(
+                "id", "prefix", "digest", "team_id", "label", "expires_at", "allowed_models"
+            )
+        ),
+        providers=_rows(
+            Provider.objects.values_list(
+                "id",
+                "name",
+                "kind",
+                "base_url",
+                "allow_private_addresses",
+                "enabled",
+                "connect_timeout",
+                "first_byte_timeout",
+                "first_byte_stream_timeout",
+                "idle_timeout",
+                "total_timeout",
+            )
+        ),
+        credentials=_rows(
+            Credential.objects.filter(enabled=True)
+            .order_by("id")
+            .values_list("id", "provider_id", "label", "last4", "sealed")
+        ),
+        routes=_rows(
+            Route.objects.filter(enabled=True)
+            .order_by("id")
+            .values_list("id", "name", "pattern", "priority", "team_id")
+        ),
+        targets=_rows(
+            Target.objects.filter(route__enabled=True)
+            .order_by("route_id", "tier", "-weight", "id")
+            .values_list(
+                "id", "route_id", "provider_id", "upstream_model", "weight", "tier", "body_patch", "enabled"
+            )
+        ),
+        catalogue=_rows(
+            CatalogueModel.objects.values_list(
+                "id",
+                "kind",
+                "name",
+                "context_window",
+                "max_output_tokens",
+                "capabilities",
+                "input_price",
+                "output_price",
+                "cache_read_price",
+                "cache_write_price",
+            )
+        ),
+    )
+
+
+def _rows(query: QuerySet[Any, Any]) -> list[Row]:
+    """All rows that can be read; where one cannot, halving finds it without giving up the others."""
+    try:
+        return list(query)
+    except UNREADABLE:
+        return list(_halves(query, list(query.values_list("pk", flat=True))))
+
+
+def _halves(query: QuerySet[Any, Any], pks: list[int]) -> Iterator[Row]:
+    try:
+        yield from list(query.filter(pk__in=pks))
+    except UNREADABLE as error:
+        if len(pks) == 1:
+            left_out(str(query.model._meta.verbose_name), pks[0], type(error).__name__)
+            return
+        middle = len(pks) // 2
+        yield from _halves(query, pks[:middle])
+        yield from _halves(query, pks[middle:])
+
+
+def left_out(what: str, pk: object, why: str) -> None:
+    """Say in the log that a row cannot be used. `why` never quotes its values."""
+    logger.error("%s %s cannot be used and is left out: %s", what, pk, why)
