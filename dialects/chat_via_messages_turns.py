@@ -170,13 +170,16 @@ class Turns:
 
     def _file(self, part: JsonObject, where: str) -> JsonObject:
         file = part.get("file")
-        data = file.get("file_data") if type(file) is dict else None
-        if type(file) is not dict or type(data) is not str:
+        file = file if type(file) is dict else {}
+        data, url = file.get("file_data"), file.get("file_url")
+        if data is None and type(url) is str and is_web_url(url):
+            # Not OpenAI's in chat, but in its responses; Anthropic fetches documents by itself.
+            return _titled({"type": "document", "source": {"type": "url", "url": url}}, file)
+        if type(data) is not str:
             raise _unsupported(
                 f"{where}.file", "a file must come as file_data; ids of uploaded files do not travel"
             )
         media = data_url(data)
-        title = file.get("filename")
         if media is None:
             raise bad_request(
                 f"'{where}.file.file_data' must be a base64 data: URL.",
@@ -190,10 +193,7 @@ class Turns:
             source = {"type": "text", "media_type": "text/plain", "data": _decoded(media.data, where)}
         else:
             raise _unsupported(f"{where}.file.file_data", "files must be PDF or text")
-        block: JsonObject = {"type": "document", "source": source}
-        if type(title) is str and title:
-            block["title"] = title
-        return block
+        return _titled({"type": "document", "source": source}, file)
 
     # --- Assistant ---
 
@@ -336,6 +336,13 @@ def _mark_last(blocks: Blocks, message: JsonObject) -> None:
     """A mark on the whole message goes on its last block that may bear one."""
     if blocks and blocks[-1]["type"] not in ("thinking", "redacted_thinking"):
         _marked(blocks[-1], message)
+
+
+def _titled(document: JsonObject, file: JsonObject) -> JsonObject:
+    name = file.get("filename")
+    if type(name) is str and name:
+        document["title"] = name
+    return document
 
 
 def _signed(block: JsonObject) -> JsonObject | None:

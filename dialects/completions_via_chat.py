@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +35,8 @@ _KNOWN = frozenset(
 _MOST_LOGPROBS = 5
 _FINISHES = ("stop", "length", "content_filter")
 _DONE = b"data: [DONE]\n\n"
+# Where the prompt stands in the chat body.
+_PROMPT = re.compile(r"messages(?:\[0\](?:\.content)?)?(?![\w\[])")
 
 
 class CompletionsViaChat:
@@ -110,6 +113,10 @@ class CompletionsViaChat:
         if not self._include_usage or self._usage is None:
             return _DONE
         return frame_json({**self._envelope(), "choices": [], "usage": self._usage}) + _DONE
+
+    def client_words(self, text: str) -> str:
+        """A text about the chat body that this pair made, in the words of the client's own body."""
+        return _PROMPT.sub("prompt", text).replace("max_completion_tokens", "max_tokens")
 
     # --- The request's parts
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Protocol
 
 from dialects.capabilities import capabilities_of
+from dialects.errors import GatewayError
 from dialects.parts import Losses
 from dialects.types import Dialect, Event, JsonObject, ModelFacts, Translator
 
@@ -14,13 +16,19 @@ from dialects.types import Dialect, Event, JsonObject, ModelFacts, Translator
 _EVERYTHING = capabilities_of("")
 
 
+class Outer(Translator, Protocol):
+    """A pair that can stand before another: it knows its client's words for what it wrote."""
+
+    def client_words(self, text: str) -> str:
+        """A text that names fields of the body between, with the client's own names for them."""
+        ...
+
+
 class Composed:
     """Client's dialect to `middle` by `outer`, `middle` to the provider's by `inner`; a stream's frames of
     `inner` are read again in memory."""
 
-    def __init__(
-        self, outer: Callable[[], Translator], middle: Dialect, inner: Callable[[], Translator]
-    ) -> None:
+    def __init__(self, outer: Callable[[], Outer], middle: Dialect, inner: Callable[[], Translator]) -> None:
         self._outer = outer()
         self._inner = inner()
         self._framer = middle.framer()
@@ -29,8 +37,14 @@ class Composed:
 
     def request(self, body: JsonObject, model: ModelFacts) -> JsonObject:
         between = self._outer.request(body, replace(model, capabilities=_EVERYTHING))
-        out = self._inner.request(between, model)
-        for name in (*self._outer.dropped, *self._inner.dropped):
+        words = self._outer.client_words
+        try:
+            out = self._inner.request(between, model)
+        except GatewayError as error:
+            param = error.detail.param
+            detail = replace(error.detail, param=words(param) if param else None)
+            raise GatewayError(error.fault, words(error.message), detail) from None
+        for name in (*self._outer.dropped, *map(words, self._inner.dropped)):
             self._losses.note(name)
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import secrets
@@ -188,6 +189,27 @@ def openai_effort(effort: str, caps: frozenset[str]) -> str | None:
     return None
 
 
+# How everything begins that the gateway sealed: what follows is base64 of JSON.
+SEAL = "gw1."
+
+
+def sealed(value: JsonObject) -> str:
+    """One dialect's reasoning as the opaque text that another lets a client replay. Nothing is secret in it,
+    and its owner checks it again."""
+    return SEAL + base64.b64encode(orjson.dumps(value)).decode()
+
+
+def unsealed(text: Any) -> JsonObject | None:
+    """What was sealed; None for text that the gateway did not seal."""
+    if type(text) is not str or not text.startswith(SEAL):
+        return None
+    try:
+        value = orjson.loads(base64.b64decode(text[len(SEAL) :], validate=True))
+    except ValueError:
+        return None
+    return value if type(value) is dict else None
+
+
 # --- Stop reasons ------------------------------------------------------------------------------------
 
 FINISH_OF_STOP: Mapping[str, str] = {
@@ -232,6 +254,20 @@ def messages_usage(usage: Usage) -> JsonObject:
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning},
+    }
+
+
+def responses_usage(usage: Usage) -> JsonObject:
+    """Usage as responses report it, where the details are required."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
     }
 
 

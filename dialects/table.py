@@ -18,11 +18,17 @@ from dialects.messages_via_chat import MessagesViaChat
 from dialects.messages_via_ollama import MessagesViaOllama
 from dialects.ollama_chat import OLLAMA_CHAT
 from dialects.ollama_embed import OLLAMA_EMBED
+from dialects.responses import RESPONSES
+from dialects.responses_via_chat import ResponsesViaChat
 from dialects.types import Dialect, Translator
 
 DIALECTS: Mapping[str, Dialect] = {
-    dialect.name: dialect for dialect in (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, OLLAMA_CHAT, OLLAMA_EMBED)
+    dialect.name: dialect
+    for dialect in (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, OLLAMA_CHAT, OLLAMA_EMBED, RESPONSES)
 }
+
+# What chat completions cannot say themselves, above all signed thinking, goes between two pairs all the same.
+_RESPONSES_BETWEEN = partial(ResponsesViaChat, between=True)
 
 # (client, provider) to a new translator. The same name on both sides needs none: the bytes go through.
 TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
@@ -33,6 +39,9 @@ TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
     ("completions", "chat"): CompletionsViaChat,
     ("completions", "messages"): partial(Composed, CompletionsViaChat, CHAT, ChatViaMessages),
     ("completions", "ollama_chat"): partial(Composed, CompletionsViaChat, CHAT, ChatViaOllama),
+    ("responses", "chat"): ResponsesViaChat,
+    ("responses", "messages"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaMessages),
+    ("responses", "ollama_chat"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaOllama),
     ("embeddings", "ollama_embed"): EmbeddingsViaOllama,
 }
 
