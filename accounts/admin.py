@@ -6,6 +6,7 @@ lies above. routing/admin.py adds that and registers these classes.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
@@ -13,16 +14,20 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts.apps import hasher
 from accounts.keys import display_prefix, issue
 from accounts.models import ApiKey, Team
+from accounts.snippets import snippets
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._:/-]+")
 
 
 class TeamAdmin(ModelAdmin):
@@ -31,13 +36,12 @@ class TeamAdmin(ModelAdmin):
     list_display = ("name", "active_keys", "route_count", "created")
     search_fields = ("name",)
     fields = ("name",)
-    csv_fields = ("name", "created")
+    csv_fields: tuple[str, ...] = ("name", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
+        teams: QuerySet[Team] = super().get_queryset(request)
         active = Count("keys", Q(keys__revoked_at=None), distinct=True)
-        return (
-            super().get_queryset(request).annotate(active=active, route_total=Count("routes", distinct=True))
-        )
+        return teams.annotate(active=active, route_total=Count("routes", distinct=True))
 
     @admin.display(description="Keys", ordering="active")
     def active_keys(self, obj: Any) -> int:
@@ -114,8 +118,18 @@ class ApiKeyAdmin(ModelAdmin):
     search_fields = ("prefix", "label", "team__name")
     autocomplete_fields = ("team",)
     list_per_page = 50
-    actions = ("revoke",)
-    csv_fields = ("id", "prefix", "label", "team", "state", "created", "expires_at", "revoked_at")
+    actions = ("revoke_chosen",)
+    actions_detail = ("revoke",)
+    csv_fields: tuple[str, ...] = (
+        "id",
+        "prefix",
+        "label",
+        "team",
+        "state",
+        "created",
+        "expires_at",
+        "revoked_at",
+    )
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         limits = ("Limits", {"fields": ("expires_at", "allowed_models")})
@@ -148,16 +162,19 @@ class ApiKeyAdmin(ModelAdmin):
             "title": "The new key",
             "opts": self.opts,
             "object": obj,
-            "key": obj.issued_key,
-            "base_url": f"{request.scheme}://{request.get_host()}",
-            "model": next((name for name in obj.allowed_models if not name.endswith("*")), "gpt-4o-mini"),
+            "snippets": list(
+                snippets(
+                    obj.issued_key or "", f"{request.scheme}://{request.get_host()}", self.sample_model(obj)
+                )
+            ),
         }
-        return TemplateResponse(
-            request,
-            "admin/accounts/apikey/issued.html",
-            context,
-            headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"},
-        )
+        headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        return TemplateResponse(request, "admin/accounts/apikey/issued.html", context, headers=headers)
+
+    def sample_model(self, key: ApiKey) -> str:
+        """A model for the examples: the first that the key names, as far as it is harmless in a shell."""
+        names = (str(entry) for entry in key.allowed_models)
+        return next((name for name in names if _PLAIN_NAME.fullmatch(name)), "gpt-4o-mini")
 
     @admin.display(description="Key", ordering="prefix")
     def shown(self, obj: ApiKey) -> str:
@@ -172,14 +189,37 @@ class ApiKeyAdmin(ModelAdmin):
         return ", ".join(map(str, obj.allowed_models)) or "all"
 
     @admin.action(description="Revoke: refused within a second, for good", permissions=["change"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        rows = list(queryset.filter(revoked_at=None))
+    def revoke_chosen(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        count = self._revoke(request, queryset)
+        self.message_user(request, f"{count} revoked.", messages.SUCCESS)
+
+    @action(
+        description="Revoke",
+        icon="block",
+        permissions=["change"],
+        dialog={
+            "title": "Revoke this key?",
+            "description": "It is refused within a second, and for good: nobody can bring it back.",
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke(self, request: HttpRequest, _form: object, object_id: str) -> HttpResponse:
+        """Reached by POST only: until its dialog is sent, the theme answers with the dialog."""
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        revoked = self._revoke(request, ApiKey.objects.filter(pk=row.pk))
+        self.message_user(request, f"{row} is revoked." if revoked else f"{row} was revoked before.")
+        # The dialog was sent by the theme's script, which is told so where to go.
+        return HttpResponse(headers={"HX-Redirect": reverse("admin:accounts_apikey_change", args=(row.pk,))})
+
+    def _revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> int:
         now = timezone.now()
+        rows = list(keys.filter(revoked_at=None))
+        message = [{"changed": {"fields": ["Revoked"]}}, {"values": {"revoked": [False, True]}}]
         with transaction.atomic():
             for row in rows:
+                self.log_change(request, row, message)
                 row.revoked_at = now
                 row.save(update_fields=["revoked_at"])
-                self.log_change(
-                    request, row, [{"changed": {"fields": ["Revoked"], "values": {"revoked": True}}}]
-                )
-        self.message_user(request, f"{len(rows)} keys revoked.", messages.SUCCESS)
+        return len(rows)

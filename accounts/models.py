@@ -54,7 +54,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 class ApiKey(models.Model):
     """A gateway key. The key itself is shown once when it is issued and never stored."""
 
-    # A team with keys cannot be deleted by mistake: its keys are revoked and removed first.
+    # A team that has had keys stays, so that what they did can be told.
     team = models.ForeignKey(Team, models.PROTECT, related_name="keys")
     label = models.CharField(
         max_length=100, blank=True, help_text="What the key is for, so that it can be told from its siblings."

@@ -10,16 +10,23 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.cache import cache
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.decorators import display
+from unfold.decorators import action, display
 
+from providers.apps import vault
 from providers.catalogue import seed_catalogue
 from providers.forms import CredentialForm, CredentialFormSet, ProviderForm
 from providers.kinds import KINDS
 from providers.models import CatalogueModel, Credential, Provider
+from providers.trial import try_provider
+
+# Seconds between two tests of one provider: a button is not a way to load somebody's server.
+_TEST_PAUSE = 5
 
 
 class CredentialInline(TabularInline):
@@ -49,7 +56,9 @@ class ProviderAdmin(ModelAdmin):
     list_filter = ("enabled", "kind")
     search_fields = ("name", "base_url", "credentials__label")
     actions = ("enable", "disable")
-    csv_fields = ("name", "kind", "address", "enabled")
+    actions_detail = ("test",)
+    actions_row = ("test",)
+    csv_fields: tuple[str, ...] = ("name", "kind", "address", "enabled")
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": (("name", "kind"), "base_url", "enabled")}),
@@ -69,9 +78,9 @@ class ProviderAdmin(ModelAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        rows: QuerySet[Provider] = super().get_queryset(request)
         usable = Count("credentials", Q(credentials__enabled=True), distinct=True)
-        routes = Count("targets__route", distinct=True)
-        return super().get_queryset(request).annotate(usable=usable, route_total=routes)
+        return rows.annotate(usable=usable, route_total=Count("targets__route", distinct=True))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> tuple[str, ...]:
         fields: tuple[str, ...] = ("managed_by_env",)
@@ -125,20 +134,54 @@ class ProviderAdmin(ModelAdmin):
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
-        self._switch(request, queryset.filter(enabled=False), {"enabled": True})
+        self._switch(request, queryset, to=True)
 
     @admin.action(description="Disable: no new calls go there", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
-        self._switch(request, queryset.filter(enabled=True), {"enabled": False})
+        self._switch(request, queryset, to=False)
 
-    def _switch(self, request: HttpRequest, rows: QuerySet[Provider], to: dict[str, bool]) -> None:
-        changed = list(rows)
+    def _switch(self, request: HttpRequest, rows: QuerySet[Provider], *, to: bool) -> None:
+        changed = list(rows.exclude(enabled=to))
+        message = [{"changed": {"fields": ["Enabled"]}}, {"values": {"enabled": [not to, to]}}]
         with transaction.atomic():
             for row in changed:
-                row.enabled = to["enabled"]
+                self.log_change(request, row, message)
+                row.enabled = to
                 row.save(update_fields=["enabled"])
-                self.log_change(request, row, [{"changed": {"fields": ["Enabled"], "values": to}}])
-        self.message_user(request, f"{len(changed)} providers changed.", messages.SUCCESS)
+        self.message_user(request, f"{len(changed)} changed.", messages.SUCCESS)
+
+    def has_test_permission(self, request: HttpRequest, _obj: object = None) -> bool:
+        """Testing sends stored secrets out: a permission of its own, which at first only superusers have."""
+        user: Any = request.user
+        return bool(user.has_perm("providers.test_provider"))
+
+    @action(
+        description="Test",
+        icon="network_check",
+        permissions=["test"],
+        dialog={
+            "title": "Test this provider",
+            "description": "Asks a path that costs nothing, once with each enabled credential, as saved. It "
+            "takes 15 seconds at most.",
+            "form_submit_text": "Test",
+        },
+    )
+    def test(self, request: HttpRequest, _form: object, object_id: str) -> HttpResponse:
+        """Reached by POST only: until its dialog is sent, the theme answers with the dialog."""
+        provider = self.get_object(request, object_id)
+        if provider is None:
+            raise Http404
+        if cache.add(f"provider-test-{provider.pk}", True, timeout=_TEST_PAUSE):  # noqa: FBT003 - a mark, not a choice
+            for trial in try_provider(provider, vault()):
+                level = messages.SUCCESS if trial.verdict.ok else messages.ERROR
+                self.message_user(request, f"{provider}: {trial.words}", level)
+        else:
+            self.message_user(
+                request, f"{provider} has just been tested: wait {_TEST_PAUSE} seconds.", messages.WARNING
+            )
+        # The dialog was sent by the theme's script, which is told so where to go.
+        page = reverse("admin:providers_provider_change", args=(provider.pk,))
+        return HttpResponse(headers={"HX-Redirect": page})
 
 
 class CatalogueModelAdmin(ModelAdmin):
@@ -158,7 +201,7 @@ class CatalogueModelAdmin(ModelAdmin):
     search_fields = ("name",)
     list_per_page = 50
     actions = ("follow_price_list",)
-    csv_fields = (
+    csv_fields: tuple[str, ...] = (
         "kind",
         "name",
         "context_window",
@@ -186,15 +229,15 @@ class CatalogueModelAdmin(ModelAdmin):
     def context(self, obj: CatalogueModel) -> str | None:
         return None if obj.context_window is None else f"{obj.context_window:,}"
 
-    @admin.display(description="$ in", ordering="input_price", empty_value="–")
+    @admin.display(description="$ in", ordering="input_price", empty_value="-")
     def price_in(self, obj: CatalogueModel) -> str | None:
         return dollars(obj.input_price)
 
-    @admin.display(description="$ out", ordering="output_price", empty_value="–")
+    @admin.display(description="$ out", ordering="output_price", empty_value="-")
     def price_out(self, obj: CatalogueModel) -> str | None:
         return dollars(obj.output_price)
 
-    @admin.display(description="$ cached", ordering="cache_read_price", empty_value="–")
+    @admin.display(description="$ cached", ordering="cache_read_price", empty_value="-")
     def price_cached(self, obj: CatalogueModel) -> str | None:
         return dollars(obj.cache_read_price)
 
@@ -210,16 +253,14 @@ class CatalogueModelAdmin(ModelAdmin):
     @admin.action(description="Follow the price list again", permissions=["change"])
     def follow_price_list(self, request: HttpRequest, queryset: QuerySet[CatalogueModel]) -> None:
         rows = list(queryset.filter(overridden=True))
+        message = [{"changed": {"fields": ["Overridden"]}}, {"values": {"overridden": [True, False]}}]
         with transaction.atomic():
             for row in rows:
+                self.log_change(request, row, message)
                 row.overridden = False
                 row.save(update_fields=["overridden"])
             seed_catalogue()
-            for row in rows:
-                self.log_change(
-                    request, row, [{"changed": {"fields": ["Overridden"], "values": {"overridden": False}}}]
-                )
-        self.message_user(request, f"{len(rows)} models follow the price list again.", messages.SUCCESS)
+        self.message_user(request, f"{len(rows)} follow the price list again.", messages.SUCCESS)
 
 
 # The words that say something to people; the others say how a model wants to be asked.

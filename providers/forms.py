@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from unfold.forms import PaginationInlineFormSet
-from unfold.widgets import UnfoldAdminPasswordInput
+from unfold.widgets import UnfoldAdminPasswordWidget
 
 from providers.apps import vault
 from providers.base_urls import BaseUrlError, check_base_url
@@ -55,7 +55,7 @@ class CredentialForm(forms.ModelForm):
     secret = forms.CharField(
         required=False,
         max_length=_MAX_SECRET,
-        widget=UnfoldAdminPasswordInput(render_value=False, attrs={"autocomplete": "new-password"}),
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text="Encrypted when saved and never shown again. Empty: unchanged.",
     )
 

@@ -91,6 +91,7 @@ class Provider(models.Model):
 
     class Meta:
         ordering = ("name",)
+        permissions = (("test_provider", "Can test provider: sends its credentials to it"),)
         constraints = (
             models.CheckConstraint(condition=~Q(name=""), name="provider_has_a_name"),
             models.CheckConstraint(

@@ -76,7 +76,7 @@ class RouteForm(forms.ModelForm):
 
 
 @admin.register(Route)
-class RouteAdmin(Published, CsvExport, ModelAdmin):
+class RouteAdmin(Published, CsvExport):
     """Routes with their targets."""
 
     form = RouteForm
@@ -88,7 +88,7 @@ class RouteAdmin(Published, CsvExport, ModelAdmin):
     autocomplete_fields = ("team",)
     list_per_page = 50
     actions = ("enable", "disable")
-    csv_fields = ("name", "pattern", "team", "priority", "enabled")
+    csv_fields: tuple[str, ...] = ("name", "pattern", "team", "priority", "enabled")
     warn_unsaved_form = True
     readonly_fields = ("managed_by_env",)
     fieldsets = (
@@ -128,22 +128,22 @@ class RouteAdmin(Published, CsvExport, ModelAdmin):
         rows = list(queryset.filter(enabled=False))
         ready = [row for row in rows if _can_answer(row)]
         for row in set(rows) - set(ready):
-            self.message_user(
-                request, f"{row} stays off: none of its targets can take a call.", messages.WARNING
-            )
-        self._switch(request, ready, {"enabled": True})
+            words = f"{row} stays off: none of its targets can take a call."
+            self.message_user(request, words, messages.WARNING)
+        self._switch(request, ready, to=True)
 
     @admin.action(description="Disable: as if it did not exist", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:
-        self._switch(request, list(queryset.filter(enabled=True)), {"enabled": False})
+        self._switch(request, list(queryset.filter(enabled=True)), to=False)
 
-    def _switch(self, request: HttpRequest, rows: list[Route], to: dict[str, bool]) -> None:
+    def _switch(self, request: HttpRequest, rows: list[Route], *, to: bool) -> None:
+        message = [{"changed": {"fields": ["Enabled"]}}, {"values": {"enabled": [not to, to]}}]
         with transaction.atomic():
             for row in rows:
-                row.enabled = to["enabled"]
+                self.log_change(request, row, message)
+                row.enabled = to
                 row.save(update_fields=["enabled"])
-                self.log_change(request, row, [{"changed": {"fields": ["Enabled"], "values": to}}])
-        self.message_user(request, f"{len(rows)} routes changed.", messages.SUCCESS)
+        self.message_user(request, f"{len(rows)} changed.", messages.SUCCESS)
 
 
 def _can_answer(route: Route) -> bool:
@@ -165,6 +165,11 @@ class RevisionAdmin(ModelAdmin):
     readonly_fields = fields
     list_per_page = 50
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Revision]:
+        revisions: QuerySet[Revision] = super().get_queryset(request)
+        # Number 0 stands for the beginning.
+        return revisions.filter(number__gt=0)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -181,20 +186,20 @@ class RevisionAdmin(ModelAdmin):
 
 
 @admin.register(Provider)
-class PublishedProviderAdmin(Published, CsvExport, ProviderAdmin):
+class PublishedProviderAdmin(ProviderAdmin, Published, CsvExport):
     """Providers, published."""
 
 
 @admin.register(CatalogueModel)
-class PublishedCatalogueModelAdmin(Published, CsvExport, CatalogueModelAdmin):
+class PublishedCatalogueModelAdmin(CatalogueModelAdmin, Published, CsvExport):
     """The catalogue, published."""
 
 
 @admin.register(Team)
-class PublishedTeamAdmin(Published, CsvExport, TeamAdmin):
+class PublishedTeamAdmin(TeamAdmin, Published, CsvExport):
     """Teams, published."""
 
 
 @admin.register(ApiKey)
-class PublishedApiKeyAdmin(Published, CsvExport, ApiKeyAdmin):
+class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
     """Keys, published."""

@@ -1,86 +1,138 @@
-"""What every admin page of this gateway has: saving publishes a revision, and lists can be taken away as CSV."""
+"""What every admin page here has: a change publishes one revision, and a list can be taken away as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from django import forms
-from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.db import models, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
 
-from routing.revisions import Change, publish
+from routing.revisions import Change, hold, publish
 
-# A spreadsheet takes a cell that begins so for a formula, also behind spaces.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+# A spreadsheet takes a cell that begins so for a formula, in full width too, and behind spaces.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")  # noqa: RUF001 - the letters are meant
+_READS = ("GET", "HEAD", "OPTIONS", "TRACE")
+
+# What the request at hand has changed so far; None outside of a request that may change something.
+_changes: ContextVar[list[Change] | None] = ContextVar("changes", default=None)
 
 
-class Published(admin.ModelAdmin):
-    """Publishes a revision wherever Django writes its own admin log, in the same transaction.
+class Published(ModelAdmin):
+    """Publishes one revision for each request that changes something, in the transaction of the change.
 
-    Django logs each addition, change and deletion, so nothing that an admin page does can miss it; an
-    action of a page calls `log_change` itself.
+    It hears of changes where Django writes its own admin log: at each addition, change and deletion, so
+    nothing that a page does can miss it. An action calls `log_change` for each row, before it saves the row,
+    with an element `{"values": {field: [before, after]}}` in the message.
+
+    Whoever publishes takes the revisions' lock first and changes rows then, so that two who do never wait
+    for each other.
     """
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        with _one_revision(request):
+            return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        with _one_revision(request):
+            return super().delete_view(request, object_id, extra_context)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *rest: Any) -> Any:
+        with _one_revision(request):
+            return super().response_action(request, queryset, *rest)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        hold()
+        super().save_model(request, obj, form, change)
 
     def construct_change_message(
         self,
         request: HttpRequest,
-        form: forms.ModelForm,
+        form: forms.Form,
         formsets: Any,
         add: bool = False,  # noqa: FBT001, FBT002 - Django's signature
     ) -> list[dict[str, Any]]:
-        """Django's message, with the values before and after, and without secrets."""
+        """Django's message, and the values before and after, without secrets."""
         message: list[dict[str, Any]] = super().construct_change_message(request, form, formsets, add)
         values = changed_values(form)
-        for formset in formsets or ():
-            for inline in formset.forms:
-                if inline.has_changed():
-                    values[f"{inline.instance._meta.verbose_name} {inline.instance}"] = changed_values(inline)
-        if message and values:
-            next(iter(message[0].values()))["values"] = values
-        return message
+        for inline in (each for formset in formsets or () for each in formset.forms if each.has_changed()):
+            row = inline.instance
+            name = f"{row._meta.verbose_name} {row}"
+            if name in values:
+                name += f" ({row.pk})"
+            values[name] = "removed" if inline.cleaned_data.get("DELETE") else changed_values(inline)
+        return [*message, {"values": values}] if message else message
 
     def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> LogEntry:
-        self._publish(request, obj, "added", message)
+        _note(request, [_change(obj, "added", message)])
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> LogEntry:
         if message:
-            self._publish(request, obj, "changed", message)
+            _note(request, [_change(obj, "changed", message)])
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[models.Model]) -> Any:
-        changes = [_change(obj, "deleted", []) for obj in queryset]
-        names = ", ".join(change["object"] for change in changes)
-        publish(_author(request), f"{names} deleted", changes)
-        return super().log_deletions(request, queryset)  # type: ignore[misc,arg-type]  # the stubs lag behind
-
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
-        """An action's changes and their revision are seen together or not at all."""
-        with transaction.atomic():
-            return super().response_action(request, queryset)  # type: ignore[no-any-return,misc]  # untyped
-
-    def _publish(self, request: HttpRequest, obj: models.Model, action: str, message: Any) -> None:
-        change = _change(obj, action, message if isinstance(message, list) else [])
-        publish(_author(request), f"{change['object']} {action}", [change])
+        """Django calls this before it deletes."""
+        _note(request, [_change(row, "deleted", []) for row in queryset])
+        return super().log_deletions(request, queryset)  # type: ignore[arg-type]  # Django itself gives a list
 
 
-class CsvExport(admin.ModelAdmin):
+@contextmanager
+def _one_revision(request: HttpRequest) -> Iterator[None]:
+    """Whatever is noted inside is published at the end, and seen together with it or not at all."""
+    if request.method in _READS or _changes.get() is not None:
+        yield
+        return
+    with transaction.atomic():
+        token = _changes.set([])
+        try:
+            yield
+            _publish(request, _changes.get() or [])
+        finally:
+            _changes.reset(token)
+
+
+def _note(request: HttpRequest, changes: list[Change]) -> None:
+    noted = _changes.get()
+    if noted is None:
+        _publish(request, changes)
+    else:
+        hold()
+        noted += changes
+
+
+def _publish(request: HttpRequest, changes: list[Change]) -> None:
+    if changes:
+        user: Any = request.user
+        publish(user.get_username(), "; ".join(f"{c['object']} {c['action']}" for c in changes), changes)
+
+
+class CsvExport(ModelAdmin):
     """An action that writes the chosen rows as CSV: the columns of `csv_fields`."""
 
     csv_fields: tuple[str, ...] = ()
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
-        actions["export_csv"] = (CsvExport.export_csv, "export_csv", "Export as CSV")
+        actions["export_csv"] = (type(self).export_csv, "export_csv", "Export as CSV")
         return actions
 
-    def export_csv(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+    def export_csv(self, _request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(self.csv_fields)
@@ -109,15 +161,18 @@ def changed_values(form: Any) -> dict[str, Any]:
         if isinstance(getattr(field, "widget", None), forms.PasswordInput):
             values[name] = "replaced"
         elif name in form.cleaned_data:
-            values[name] = [_plain(form.initial.get(name)), _plain(form.cleaned_data[name])]
+            before = form.initial.get(name)
+            if isinstance(field, forms.ModelChoiceField) and field.queryset is not None:
+                before = field.queryset.filter(pk=before).first()
+            values[name] = [_plain(before), _plain(form.cleaned_data[name])]
     return values
 
 
-def _change(obj: models.Model, action: str, message: list[Any]) -> Change:
+def _change(obj: models.Model, action: str, message: Any) -> Change:
+    """`message`: Django's, with our element `values`, or a text."""
     fields: dict[str, Any] = {}
-    for part in message:
-        for details in part.values():
-            fields.update(details.get("values", {}))
+    for part in message if isinstance(message, list) else ():
+        fields.update(part.get("values", {}))
     return {"object": f"{obj._meta.verbose_name} {obj}", "action": action, "fields": fields}
 
 
@@ -125,9 +180,3 @@ def _plain(value: object) -> object:
     if isinstance(value, models.Model):
         return str(value)
     return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else str(value)
-
-
-def _author(request: HttpRequest) -> str:
-    user: Any = request.user
-    name: str = user.get_username()
-    return name

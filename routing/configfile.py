@@ -161,6 +161,8 @@ def load_yaml(text: str) -> Any:
 
 def parse(document: object) -> Parsed:
     """Check the shape of a document that YAML or JSON gave. Raises ConfigError that names the path."""
+    if _holds_nul(document):
+        raise ConfigError(["a text holds a NUL character"])
     config = _convert({} if document is None else document, ConfigDoc, "")
     default: str | None = None
     providers: dict[str, ProviderDoc] = {}
@@ -187,6 +189,15 @@ def secret_of(value: str, environ: Mapping[str, str], path: str) -> str:
     if not found:
         raise ConfigError([f"{path}: the environment has no {value[4:] or 'name'}"])
     return found
+
+
+def _holds_nul(value: object) -> bool:
+    """No database stores one, and none is meant."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_holds_nul(key) or _holds_nul(each) for key, each in value.items())
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _convert(value: object, kind: type[Document], path: str) -> Document:

@@ -213,7 +213,7 @@ class _Applier:
         if doc.team is not None and team is None:
             self.run.problems.append(f"{path}.team: no team is named {doc.team!r}")
             return
-        row = Route.objects.filter(name=doc.identity).first() or Route(name=doc.identity)
+        row = self._route_row(doc, team)
         values: dict[str, Any] = {
             "pattern": doc.pattern,
             "priority": doc.priority,
@@ -233,6 +233,14 @@ class _Applier:
                 check_targets(row.targets.values_list("weight", "enabled"))
             except ValidationError as error:
                 self._problem(error, f"{path}.targets")
+
+    def _route_row(self, doc: RouteDoc, team: Team | None) -> Route:
+        """The route of this name; where the document gives none, also the one in the same place."""
+        found = Route.objects.filter(name=doc.identity).first()
+        if found is None and doc.name is UNSET:
+            priority = 0 if doc.priority is UNSET else doc.priority
+            found = Route.objects.filter(pattern=doc.pattern, team=team, priority=priority).first()
+        return found or Route(name=doc.identity)
 
     def _wanted(self, docs: Iterable[TargetDoc], path: str) -> list[Target]:
         known = {provider.name: provider for provider in Provider.objects.all()}

@@ -30,8 +30,9 @@ def publish(author: str, reason: str, summary: Sequence[Change] = ()) -> int:
 
 
 def hold() -> None:
-    """Keep others from publishing until the transaction ends. Revision 0, which stands for "nothing yet", is
-    the row that is locked."""
+    """Keep others from publishing until the transaction ends. Called before the first change of a transaction
+    that publishes, so that two of them never wait for each other. Revision 0, which stands for "nothing yet",
+    is the row that is locked."""
     Revision.objects.select_for_update().get_or_create(
         number=0, defaults={"author": "system", "reason": "the beginning"}
     )

@@ -6,7 +6,8 @@ Who owns a value is written on its row (`managed_by_env`):
   `default` and its first key, and what `config.yaml` adds.
 - On every start the environment (which includes config.yaml's `providers`) sets again, where the flag is on:
   the base URL of the providers that it made, their credential labelled `environment`, and the target of the
-  route `default`. A value that somebody edits loses the flag and is theirs from then on.
+  route `default`. A value that somebody edits loses the flag and is theirs from then on. A provider whose
+  address was edited gets no key from the environment any more: it was meant for another place.
 - A provider or route that somebody deleted is not made again. A credential that is deleted while the
   environment still names it comes back: disable it instead. What the environment no longer names stays
   as it is, so that a forgotten variable takes nothing away.
@@ -79,6 +80,7 @@ class SeedConfig:
     production: bool = False
     bootstrap_key: str | None = field(default=None, repr=False)
     document: Any = field(default=None, repr=False)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,10 @@ class _Seeder:
             provider = Provider.objects.filter(name=name).first()
             if provider is None:
                 continue
-            if given.base_url is not None and provider.managed_by_env:
+            if not provider.managed_by_env:
+                # The address is somebody's own: the environment's key was not meant for it.
+                continue
+            if given.base_url is not None:
                 self._base_url(provider, given.base_url.rstrip("/"))
             if given.api_key is not None:
                 self._credential(provider, given.api_key)
@@ -212,7 +217,7 @@ class _Seeder:
         if self._config.document is None:
             return
         document = parse(self._config.document)
-        means = Means(vault=self._vault, hasher=hasher, environ={})
+        means = Means(vault=self._vault, hasher=hasher, environ=self._config.environ)
         self.changes += bring(self._without_merged(document), means).changes
 
     def _without_merged(self, document: Parsed) -> Parsed:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from providers.apps import vault
-from providers.crypto import VaultError
-from providers.kinds import KINDS
 from providers.models import Provider
-from providers.probe import Subject, Verdict, probe
-from providers.transport import HttpTransport
-
-_UNREADABLE = Verdict(ok=False, words="it cannot be decrypted with the configured secret key")
+from providers.trial import try_provider
 
 
 class Command(BaseCommand):
@@ -33,48 +27,10 @@ class Command(BaseCommand):
         if provider is None:
             known = ", ".join(Provider.objects.values_list("name", flat=True)) or "none"
             raise CommandError(f"No provider has this name. There are: {known}")
-        if provider.kind not in KINDS:
-            raise CommandError(f"{provider.name}: its kind is not known to this version of the gateway")
         state = "" if provider.enabled else " (disabled)"
         self.stdout.write(f"{provider.name} at {provider.address}{state}")
-        failed = 0
-        for label, subject in self._subjects(provider):
-            verdict = _UNREADABLE if subject is None else asyncio.run(_try(subject))
-            failed += not verdict.ok
-            mark = "ok" if verdict.ok else "FAILED"
-            self.stdout.write(f"  {mark}  {label}{verdict.words}")
-        if failed:
+        trials = try_provider(provider, vault())
+        for trial in trials:
+            self.stdout.write(f"  {'ok' if trial.verdict.ok else 'FAILED'}  {trial.words}")
+        if not all(trial.verdict.ok for trial in trials):
             raise CommandError(f"{provider.name} cannot be used as it is.")
-
-    def _subjects(self, provider: Provider) -> list[tuple[str, Subject | None]]:
-        """A prefix for the line, and what to ask: for each enabled credential (None where it cannot be
-        opened), or once without a secret where there is none."""
-        rows = list(provider.credentials.filter(enabled=True))
-        if not rows:
-            return [("", _subject(provider, None))]
-        found: list[tuple[str, Subject | None]] = []
-        for row in rows:
-            try:
-                subject = _subject(provider, vault().open(row.sealed, provider.pk))
-            except VaultError:
-                subject = None
-            found.append((f"{row}: ", subject))
-        return found
-
-
-def _subject(provider: Provider, secret: str | None) -> Subject:
-    return Subject(
-        kind=KINDS[provider.kind],
-        base_url=provider.address.rstrip("/"),
-        connect=provider.connect_timeout,
-        allow_private=provider.allow_private_addresses,
-        secret=secret,
-    )
-
-
-async def _try(subject: Subject) -> Verdict:
-    transport = HttpTransport()
-    try:
-        return await probe(subject, transport)
-    finally:
-        await transport.aclose()

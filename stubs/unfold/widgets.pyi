@@ -1,0 +1,6 @@
+"""Of the admin's theme, which has no types: what this project uses."""
+
+from django import forms
+
+class UnfoldAdminPasswordWidget(forms.PasswordInput): ...
+class UnfoldAdminTextareaWidget(forms.Textarea): ...
