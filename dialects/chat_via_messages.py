@@ -6,13 +6,10 @@ import time
 
 from dialects.capabilities import resolve
 from dialects.chat_via_messages_request import JSON_TOOL, Plan, RequestBuilder
-from dialects.chat_via_messages_stream import ChatChunks, explanation, finish_reason
+from dialects.chat_via_messages_stream import ChatChunks, explanation, finish_reason, served_tier
 from dialects.messages import anthropic_usage
 from dialects.parts import chat_usage, invalid_answer, new_id, tool_arguments
 from dialects.types import Event, JsonObject, ModelFacts
-
-# Anthropic's words for the tier that served a call, as OpenAI's; a batch has no counterpart.
-_TIERS = {"standard": "default", "priority": "priority"}
 
 
 class ChatViaMessages:
@@ -76,7 +73,7 @@ class ChatViaMessages:
         usage = anthropic_usage(body.get("usage"))
         if usage is not None:
             answer["usage"] = chat_usage(usage)
-            tier = _TIERS.get(body["usage"].get("service_tier") or "")
+            tier = served_tier(body["usage"])
             if tier:
                 answer["service_tier"] = tier
         return answer

@@ -13,6 +13,9 @@ from dialects.parts import FINISH_OF_STOP, chat_usage, new_id, truncated_answer
 from dialects.sse import escape
 from dialects.types import JsonObject
 
+# Anthropic's words for the tier that served a call, as OpenAI's; a batch has no counterpart.
+_TIERS = {"standard": "default", "priority": "priority"}
+
 
 class ChatChunks:
     """One stream's state. Chunks are put together from bytes that are the same for the whole stream, which
@@ -69,8 +72,12 @@ class ChatChunks:
             "created": int(time.time()),
             "model": model if model and type(model) is str else self._model,
             "system_fingerprint": None,
-            "choices": [],
         }
+        tier = served_tier(message.get("usage"))
+        if tier:
+            start["service_tier"] = tier
+        # The choices come last: the head ends within their list.
+        start["choices"] = []
         self._head = b"data: " + escape(orjson.dumps(start))[:-2] + b'{"index":0,"delta":{'
         self._count(message.get("usage"))
         return self._delta(b'"role":"assistant","content":""')
@@ -189,6 +196,12 @@ class ChatChunks:
         if type(usage) is dict:
             # Cumulative: a later count replaces an earlier one.
             self._counts.update((name, value) for name, value in usage.items() if value is not None)
+
+
+def served_tier(usage: Any) -> str | None:
+    """The tier that served a call in OpenAI's word; None where it has none or nothing is said."""
+    tier = usage.get("service_tier") if type(usage) is dict else None
+    return _TIERS.get(tier) if type(tier) is str else None
 
 
 def finish_reason(stop_reason: Any, plan: Plan, *, tools: bool) -> str:

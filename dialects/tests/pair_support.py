@@ -11,7 +11,7 @@ from dialects.table import DIALECTS, TRANSLATORS
 from dialects.types import JsonObject, ModelFacts, Translator
 
 GOLDEN = Path(__file__).parent / "golden"
-_MADE_UP = re.compile(r"(chatcmpl-|cmpl-|msg_|call_|toolu_)[0-9a-f]{24}")
+_MADE_UP = re.compile(r"(chatcmpl-|cmpl-|msg_|call_|toolu_|resp_|rs_|fc_|ctc_)[0-9a-f]{24}")
 _CREATED = re.compile(r'("created": ?)\d+')
 
 
