@@ -8,12 +8,14 @@ from apiv1.base import GatewayView
 from apiv1.views import (
     ChatCompletions,
     Completions,
+    CountTokens,
     Embeddings,
     Health,
     Messages,
     Model,
     Models,
     Ready,
+    Responses,
     Unknown,
 )
 
@@ -22,7 +24,9 @@ EXACT: dict[str, type[GatewayView]] = {
     "/v1/completions": Completions,
     "/v1/embeddings": Embeddings,
     "/v1/messages": Messages,
+    "/v1/messages/count_tokens": CountTokens,
     "/v1/models": Models,
+    "/v1/responses": Responses,
     "/health": Health,
     "/ready": Ready,
 }

@@ -14,9 +14,11 @@ from apiv1.inbound import Inbound
 from apiv1.listing import Listed, find, listed
 from dialects.chat import CHAT
 from dialects.completions import COMPLETIONS
+from dialects.count_tokens import COUNT_TOKENS
 from dialects.embeddings import EMBEDDINGS
 from dialects.errors import NO_MODEL, NOT_FOUND, Detail, Family, GatewayError, bad_request
 from dialects.messages import MESSAGES
+from dialects.responses import RESPONSES
 from pipeline.call import Reply
 
 # No provider's list tells when a model was made; both dialects require the field.
@@ -52,6 +54,21 @@ class Messages(CallView):
     surface = "messages"
     family = "anthropic"
     dialect = MESSAGES
+
+
+class CountTokens(CallView):
+    """POST /v1/messages/count_tokens: the provider's own count, an estimate where it has none."""
+
+    surface = "count_tokens"
+    family = "anthropic"
+    dialect = COUNT_TOKENS
+
+
+class Responses(CallView):
+    """POST /v1/responses, OpenAI's newer dialect. The gateway keeps no state between calls."""
+
+    surface = "responses"
+    dialect = RESPONSES
 
 
 class ModelView(GatewayView):

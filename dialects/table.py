@@ -11,6 +11,7 @@ from dialects.chat_via_ollama import ChatViaOllama
 from dialects.completions import COMPLETIONS
 from dialects.completions_via_chat import CompletionsViaChat
 from dialects.composed import Composed
+from dialects.count_tokens import COUNT_TOKENS, estimated
 from dialects.embeddings import EMBEDDINGS
 from dialects.embeddings_via_ollama import EmbeddingsViaOllama
 from dialects.messages import MESSAGES
@@ -20,11 +21,20 @@ from dialects.ollama_chat import OLLAMA_CHAT
 from dialects.ollama_embed import OLLAMA_EMBED
 from dialects.responses import RESPONSES
 from dialects.responses_via_chat import ResponsesViaChat
-from dialects.types import Dialect, Translator
+from dialects.types import Dialect, Facts, JsonObject, Translator
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect
-    for dialect in (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, OLLAMA_CHAT, OLLAMA_EMBED, RESPONSES)
+    for dialect in (
+        CHAT,
+        COMPLETIONS,
+        EMBEDDINGS,
+        MESSAGES,
+        OLLAMA_CHAT,
+        OLLAMA_EMBED,
+        RESPONSES,
+        COUNT_TOKENS,
+    )
 }
 
 # What chat completions cannot say themselves, above all signed thinking, goes between two pairs all the same.
@@ -44,6 +54,9 @@ TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
     ("responses", "ollama_chat"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaOllama),
     ("embeddings", "ollama_embed"): EmbeddingsViaOllama,
 }
+
+# What the gateway answers by itself where the provider has no such call.
+LOCAL: Mapping[str, Callable[[Facts], JsonObject]] = {COUNT_TOKENS.name: estimated}
 
 
 def choose(client: str, offered: tuple[str, ...]) -> str | None:

@@ -16,7 +16,7 @@ import orjson
 
 from dialects.errors import UPSTREAM_BAD, Detail, GatewayError, bad_request
 from dialects.parse import merge_patch, splice
-from dialects.table import DIALECTS, TRANSLATORS, choose
+from dialects.table import DIALECTS, LOCAL, TRANSLATORS, choose
 from dialects.types import Dialect, ModelFacts, Translator
 from pipeline.call import Attempt, Call, Deadline, Reply
 from pipeline.failures import as_gateway_error, invalid_response, took_too_long
@@ -65,10 +65,14 @@ class Upstream:
     async def __call__(self, call: Call) -> Reply:
         target = call.target
         assert target is not None, "failover sets the target"  # noqa: S101 - a programmer's error, not input
-        exchange = _translate(call, target)
+        model = target.upstream_model or call.facts.model
+        spoken = choose(call.dialect.name, target.provider.kind.dialects(model))
+        if spoken is None:
+            return _without_provider(call)
+        exchange = _translate(call, target, spoken)
         attempt = Attempt(
             provider=target.provider.name,
-            upstream_model=target.upstream_model or call.facts.model,
+            upstream_model=model,
             started=time.monotonic(),
         )
         call.record.attempts.append(attempt)
@@ -146,17 +150,22 @@ class Upstream:
         return headers
 
 
-def _translate(call: Call, target: Target) -> Exchange:
-    kind = target.provider.kind
-    model = target.upstream_model or call.facts.model
-    client = call.dialect.name
-    spoken = choose(client, kind.dialects(model))
-    if spoken is None:
+def _without_provider(call: Call) -> Reply:
+    """The gateway's own answer where the provider knows no such call; a 400 where there is none."""
+    local = LOCAL.get(call.dialect.name)
+    if local is None:
         raise bad_request(
             f"The model {call.facts.model} is served by a provider that cannot do this kind of request.",
             param="model",
             code="unsupported_operation",
         )
+    return Reply(200, [*JSON_HEADERS, ("x-gateway-estimated", "true")], orjson.dumps(local(call.facts)))
+
+
+def _translate(call: Call, target: Target, spoken: str) -> Exchange:
+    kind = target.provider.kind
+    model = target.upstream_model or call.facts.model
+    client = call.dialect.name
     dialect = DIALECTS[spoken]
     path = kind.paths[spoken]
     if spoken == client:

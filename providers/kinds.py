@@ -66,7 +66,7 @@ KINDS: Mapping[str, Kind] = {
             name="anthropic",
             label="Anthropic",
             base_url="https://api.anthropic.com",
-            paths={"messages": "/v1/messages"},
+            paths={"messages": "/v1/messages", "count_tokens": "/v1/messages/count_tokens"},
             auth="x-api-key",
             # The version that still takes sampling parameters; a client that speaks the dialect itself
             # sends its own, which wins.
