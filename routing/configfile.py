@@ -17,6 +17,8 @@ Seconds = Annotated[float, Meta(gt=0)]
 Money = Annotated[float, Meta(ge=0)]
 Document = TypeVar("Document", bound=Struct)
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
 # Where an existing object is named, a field that is not stays as it is; a new object gets the default.
 
 
@@ -161,8 +163,8 @@ def load_yaml(text: str) -> Any:
 
 def parse(document: object) -> Parsed:
     """Check the shape of a document that YAML or JSON gave. Raises ConfigError that names the path."""
-    if _holds_nul(document):
-        raise ConfigError(["a text holds a NUL character"])
+    if not _storable(document):
+        raise ConfigError(["a text holds a NUL character or half of a surrogate pair"])
     config = _convert({} if document is None else document, ConfigDoc, "")
     default: str | None = None
     providers: dict[str, ProviderDoc] = {}
@@ -191,13 +193,13 @@ def secret_of(value: str, environ: Mapping[str, str], path: str) -> str:
     return found
 
 
-def _holds_nul(value: object) -> bool:
-    """No database stores one, and none is meant."""
+def _storable(value: object) -> bool:
+    """False for a text that no database takes."""
     if isinstance(value, str):
-        return "\0" in value
+        return not _UNSTORABLE.search(value)
     if isinstance(value, Mapping):
-        return any(_holds_nul(key) or _holds_nul(each) for key, each in value.items())
-    return isinstance(value, list) and any(map(_holds_nul, value))
+        return all(_storable(key) and _storable(each) for key, each in value.items())
+    return not isinstance(value, list) or all(map(_storable, value))
 
 
 def _convert(value: object, kind: type[Document], path: str) -> Document:

@@ -34,8 +34,14 @@ def validate_patch(value: object) -> None:
     reserved = sorted(RESERVED_FIELDS & value.keys())
     if reserved:
         raise ValidationError(f"The gateway sets {', '.join(reserved)} itself.")
-    if len(json.dumps(value)) > MAX_PATCH:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError) as error:
+        raise ValidationError("It holds a value that JSON cannot hold.") from error
+    if len(text) > MAX_PATCH:
         raise ValidationError(f"At most {MAX_PATCH} bytes.")
+    if b"\\u0000" in text:
+        raise ValidationError("It holds a NUL character, which PostgreSQL cannot store.")
 
 
 def check_targets(targets: Iterable[tuple[int, bool]]) -> None:
