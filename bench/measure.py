@@ -249,9 +249,11 @@ async def gateway_round(
         server = Server(contender.launch(place), core, folder / "server.log")
         with closing(server):
             base = await _base(contender, place, server)
-            target = _target(contender, place, contender.model, base)
-            first = await _first_answer(target, server)
-            cross = _target(contender, place, contender.cross_model, base) if contender.cross_model else None
+            target = target_of(contender, place, base=base)
+            first = await first_answer(target, server)
+            cross = (
+                target_of(contender, place, contender.cross_model, base) if contender.cross_model else None
+            )
             await _check(target)
             if cross is not None and plan.cross:
                 await _check(cross)
@@ -269,8 +271,12 @@ async def gateway_round(
             return measured.outcome
 
 
-def _target(contender: Contender, place: Place, model: str, base: tuple[int, str]) -> Target:
-    port, prefix = base
+def target_of(
+    contender: Contender, place: Place, model: str = "", base: tuple[int, str] | None = None
+) -> Target:
+    """How to call it: `model` "" is its own for OpenAI, `base` None is the port that it was given."""
+    model = model or contender.model
+    port, prefix = base or (place.port, "")
     return Target(port, model, tuple(contender.headers(place, model).items()), prefix=prefix)
 
 
@@ -286,8 +292,8 @@ async def _base(contender: Contender, place: Place, server: Server) -> tuple[int
     raise UnavailableError(f"it did not announce itself: {server.last_words()}")
 
 
-async def _first_answer(target: Target, server: Server) -> float:
-    """Seconds from the start of the process to the first right answer."""
+async def first_answer(target: Target, server: Server) -> float:
+    """Seconds from the start of the process to the first right answer. Raises UnavailableError."""
     faults: list[str] = []
     while time.perf_counter() - server.started < _START_SECONDS:
         faults, _ = await one(target, Order(1), stream=False)

@@ -97,6 +97,11 @@ class Server:
             )
 
     @property
+    def pid(self) -> int:
+        """The first process's id, and that of its session."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the first process still runs."""
         return self._process.poll() is None
