@@ -287,12 +287,8 @@ def _call(item: JsonObject, where: str, needs: set[str]) -> int:  # noqa: ARG001
 
 def _output(item: JsonObject, where: str, needs: set[str]) -> int:
     call_id = item.get("call_id")
-    if type(call_id) is not str:
-        raise (
-            _missing(f"{where}.call_id")
-            if call_id is None
-            else wrong_type(f"{where}.call_id", "a string", call_id)
-        )
+    if call_id is not None and type(call_id) is not str:
+        raise wrong_type(f"{where}.call_id", "a string", call_id)
     if item.get("output") is None:
         raise _missing(f"{where}.output")
     return _content(item["output"], f"{where}.output", needs)

@@ -157,7 +157,7 @@ class RequestBuilder:
         if alone:
             raise bad_request(
                 f"'{places[0]}': only tools of type 'function' and 'custom' exist for this model; "
-                "the others are run by their provider.",
+                "the others exist only at their own provider.",
                 f"{places[0]}.type",
                 "unsupported_value",
             )

@@ -104,7 +104,7 @@ class Conversation:
             )
 
     def _add(self, item: JsonObject, where: str) -> None:
-        kind = item.get("type") or ("message" if "role" in item else "")
+        kind = item.get("type") or ("message" if "role" in item else "item_reference")
         read = self._readers.get(kind)
         if read is not None:
             read(item, where)
@@ -239,12 +239,11 @@ class Conversation:
         turn.setdefault("tool_calls", []).append(call)
         self._asked.append(item["call_id"])
 
-    def _add_reasoning(self, item: JsonObject, where: str) -> None:  # noqa: ARG002 - the readers' signature
+    def _add_reasoning(self, item: JsonObject, where: str) -> None:
         block = unsealed(item.get("encrypted_content"))
         if block is None and item.get("encrypted_content") is None:
             # Reasoning that nobody signed: its text is all that there is.
-            texts = (as_text(s.get("text"), "input.summary") for s in item.get("summary") or ())
-            block = {"type": "thinking", "thinking": "\n\n".join(texts), "signature": ""}
+            block = {"type": "thinking", "thinking": _reasoned(item, where), "signature": ""}
         if block is None or not self._between:
             self._losses.note("input.reasoning")
             return
@@ -285,8 +284,16 @@ class Conversation:
 
     def _collect_outputs(self, given: list[JsonObject]) -> None:
         for index, item in enumerate(given):
-            if item.get("type") in ("function_call_output", "custom_tool_call_output"):
-                self._outputs[item["call_id"]] = (item, f"input[{index}]")
+            if item.get("type") not in ("function_call_output", "custom_tool_call_output"):
+                continue
+            call_id = item.get("call_id")
+            if call_id is None:
+                raise bad_request(
+                    f"Missing required parameter: 'input[{index}].call_id'.",
+                    f"input[{index}].call_id",
+                    "missing_required_parameter",
+                )
+            self._outputs[call_id] = (item, f"input[{index}]")
 
     def _pass_over(self, item: JsonObject, where: str) -> None:  # noqa: ARG002 - the readers' signature
         self._end_turn()
@@ -317,6 +324,16 @@ def _in_words(part: JsonObject, where: str) -> str:
     if part["type"] == "input_audio":
         raise _unsupported(where, "audio in a tool's output cannot be sent to this model")
     return _IMAGE_BELOW if part["type"] == "image_url" else _FILE_BELOW
+
+
+def _reasoned(item: JsonObject, where: str) -> str:
+    """The text of reasoning: its summary, else the whole of it as open models give it."""
+    for name in ("summary", "content"):
+        parts = item.get(name)
+        if type(parts) is list and parts:
+            texts = (p.get("text") if type(p) is dict else None for p in parts)
+            return "\n\n".join(as_text(text, f"{where}.{name}") for text in texts)
+    return ""
 
 
 def _said(content: Any, where: str) -> tuple[str, str]:

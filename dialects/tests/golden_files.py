@@ -16,16 +16,26 @@ import orjson
 from dialects.chat_via_messages import ChatViaMessages
 from dialects.errors import GatewayError
 from dialects.messages_via_chat import MessagesViaChat
+from dialects.responses_via_chat import ResponsesViaChat
 from dialects.sse import SseFramer
-from dialects.table import DIALECTS
+from dialects.table import DIALECTS, TRANSLATORS
 from dialects.types import Event, ModelFacts, Translator
 
 FOLDER = Path(__file__).parent / "golden"
 PAIRS: dict[str, Callable[[], Translator]] = {
     "chat_via_messages": ChatViaMessages,
     "messages_via_chat": MessagesViaChat,
+    "responses_via_chat": ResponsesViaChat,
+    "responses_via_messages": TRANSLATORS["responses", "messages"],
 }
-_IDS = re.compile(r"^(chatcmpl-|msg_|toolu_|call_)[0-9a-f]{24}$")
+_IDS = re.compile(r"^(chatcmpl-|msg_|toolu_|call_|resp_|rs_|fc_|ctc_)[0-9a-f]{24}$")
+_TIMES = ("created", "created_at", "completed_at")
+_TURN = {"model": "m", "max_tokens": 2000, "messages": [{"role": "user", "content": "hi"}]}
+MINIMAL: dict[str, dict[str, Any]] = {
+    "chat": _TURN,
+    "messages": _TURN,
+    "responses": {"model": "m", "input": "hi"},
+}
 
 
 def load(pair: str, part: str) -> list[dict[str, Any]]:
@@ -55,8 +65,7 @@ def run_request(pair: str, case: dict[str, Any]) -> dict[str, Any]:
 def prepared(pair: str, case: dict[str, Any]) -> Translator:
     """A translator that has made the case's request, a minimal one if it has none."""
     translator = PAIRS[pair]()
-    minimal = {"model": "m", "max_tokens": 2000, "messages": [{"role": "user", "content": "hi"}]}
-    translator.request({**minimal, **case.get("request", {})}, model(case))
+    translator.request({**MINIMAL[pair.partition("_")[0]], **case.get("request", {})}, model(case))
     return translator
 
 
@@ -105,7 +114,7 @@ def as_pair(event: Event) -> list[Any]:
 def stable(value: Any) -> Any:
     """The same with made-up ids and times replaced, so that two runs agree."""
     if isinstance(value, dict):
-        return {k: 0 if k == "created" else stable(v) for k, v in value.items()}
+        return {k: 0 if k in _TIMES and v else stable(v) for k, v in value.items()}
     if isinstance(value, list):
         return [stable(v) for v in value]
     if isinstance(value, str):

@@ -6,12 +6,14 @@ from typing import Any
 
 from anthropic.types import Message, RawMessageStreamEvent
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from tests.support.upstream import anthropic_rules, openai_rules
 from tests.support.upstream.wire import Received
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
+_RESPONSE_EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def anthropic_accepts(body: dict[str, Any]) -> None:
@@ -41,3 +43,11 @@ def is_message(body: dict[str, Any]) -> Message:
 
 def is_event(body: dict[str, Any]) -> Any:
     return _EVENTS.validate_python(body, strict=True)
+
+
+def is_response(body: dict[str, Any]) -> Response:
+    return Response.model_validate(body, strict=True)
+
+
+def is_response_event(body: dict[str, Any]) -> Any:
+    return _RESPONSE_EVENTS.validate_python(body, strict=True)

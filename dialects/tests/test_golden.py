@@ -13,6 +13,7 @@ _PAIRS = tuple(golden_files.PAIRS)
 _JUDGES = {
     "chat": (judges.is_completion, judges.is_chunk),
     "messages": (judges.is_message, judges.is_event),
+    "responses": (judges.is_response, judges.is_response_event),
 }
 
 
