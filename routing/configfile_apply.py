@@ -26,6 +26,7 @@ from routing.configfile import (
     ProviderDoc,
     RouteDoc,
     TargetDoc,
+    TeamDoc,
     secret_of,
 )
 from routing.models import Route, Target, check_targets
@@ -98,9 +99,7 @@ def bring(document: Parsed, means: Means) -> Run:
     """Apply within the caller's transaction, which publishes. Raises ConfigError; then roll back."""
     applier = _Applier(means)
     for index, team in enumerate(document.teams):
-        applier.save(
-            Team.objects.filter(name=team.name).first() or Team(name=team.name), {}, f"teams[{index}]"
-        )
+        applier.team(team, f"teams[{index}]")
     for name, provider in document.providers.items():
         applier.provider(name, provider)
     for index, model in enumerate(document.models):
@@ -123,6 +122,8 @@ class _Applier:
     def __init__(self, means: Means) -> None:
         self._means = means
         self.run = Run()
+        # Providers and teams that the document names and that were refused: who names them has no fault.
+        self._refused: set[tuple[type[models.Model], str]] = set()
 
     def save(self, row: models.Model, values: Mapping[str, Any], path: str) -> bool:
         """Set the named fields and save when one differs or the row is new. False: a problem was found."""
@@ -145,12 +146,24 @@ class _Applier:
         self._change(row, "added" if new else "changed", fields)
         return True
 
+    def team(self, doc: TeamDoc, path: str) -> None:
+        if not self.save(Team.objects.filter(name=doc.name).first() or Team(name=doc.name), {}, path):
+            self._refused.add((Team, doc.name))
+
+    def _named_team(self, name: str, path: str) -> Team | None:
+        """The team of this name; None is a problem, which has been written down."""
+        found = Team.objects.filter(name=name).first()
+        if found is None and (Team, name) not in self._refused:
+            self.run.problems.append(f"{path}.team: no team is named {name!r}")
+        return found
+
     def provider(self, name: str, doc: ProviderDoc) -> None:
         path = f"providers.{name}"
         row = Provider.objects.filter(name=name).first() or Provider(name=name)
         kind = doc.kind if doc.kind is not UNSET else (row.kind or name)
         if kind not in KINDS:
             self.run.problems.append(f"{path}.kind: {kind!r} is none of {', '.join(KINDS)}")
+            self._refused.add((Provider, name))
             return
         values: dict[str, Any] = {
             "kind": kind,
@@ -166,6 +179,7 @@ class _Applier:
             if doc.allow_private_addresses is UNSET and doc.base_url:
                 values["allow_private_addresses"] = True
         if not self.save(row, values, path):
+            self._refused.add((Provider, name))
             return
         if doc.api_key is not UNSET:
             self._credential(row, CredentialDoc(secret=doc.api_key), f"{path}.api_key")
@@ -209,9 +223,8 @@ class _Applier:
         self.save(row or CatalogueModel(kind=doc.kind, name=doc.name), values, path)
 
     def route(self, doc: RouteDoc, path: str) -> None:
-        team = None if doc.team is None else Team.objects.filter(name=doc.team).first()
+        team = None if doc.team is None else self._named_team(doc.team, path)
         if doc.team is not None and team is None:
-            self.run.problems.append(f"{path}.team: no team is named {doc.team!r}")
             return
         row = self._route_row(doc, team)
         values: dict[str, Any] = {
@@ -220,11 +233,11 @@ class _Applier:
             "team": team,
             "enabled": doc.enabled,
         }
-        wanted = None if doc.targets is UNSET else self._wanted(doc.targets, path)
-        if row._state.adding and wanted is None:
+        if row._state.adding and doc.targets is UNSET:
             self.run.problems.append(f"{path}.targets: a new route needs targets")
             return
-        if not self.save(row, values, path):
+        wanted = None if doc.targets is UNSET else self._wanted(doc.targets, path)
+        if not self.save(row, values, path) or (wanted is None and doc.targets is not UNSET):
             return
         if wanted is not None:
             self._targets(row, wanted, path)
@@ -242,14 +255,18 @@ class _Applier:
             found = Route.objects.filter(pattern=doc.pattern, team=team, priority=priority).first()
         return found or Route(name=doc.identity)
 
-    def _wanted(self, docs: Iterable[TargetDoc], path: str) -> list[Target]:
+    def _wanted(self, docs: Iterable[TargetDoc], path: str) -> list[Target] | None:
+        """Targets without a route; None where one is a problem, which has been written down."""
         known = {provider.name: provider for provider in Provider.objects.all()}
-        wanted = []
+        wanted: list[Target] = []
+        unknown = False
         for index, doc in enumerate(docs):
             provider = known.get(doc.provider)
             if provider is None:
-                where = f"{path}.targets[{index}].provider" if path != "providers.default" else path
-                self.run.problems.append(f"{where}: no provider is named {doc.provider!r}")
+                unknown = True
+                if (Provider, doc.provider) not in self._refused:
+                    where = f"{path}.targets[{index}].provider" if path != "providers.default" else path
+                    self.run.problems.append(f"{where}: no provider is named {doc.provider!r}")
                 continue
             wanted.append(
                 Target(
@@ -261,7 +278,7 @@ class _Applier:
                     enabled=doc.enabled,
                 )
             )
-        return wanted
+        return None if unknown else wanted
 
     def _targets(self, route: Route, wanted: list[Target], path: str) -> None:
         present = list(route.targets.all())
@@ -283,9 +300,8 @@ class _Applier:
             self.save(route, {"managed_by_env": False}, path)
 
     def key(self, doc: KeyDoc, path: str) -> None:
-        team = Team.objects.filter(name=doc.team).first()
+        team = self._named_team(doc.team, path)
         if team is None:
-            self.run.problems.append(f"{path}.team: no team is named {doc.team!r}")
             return
         values: dict[str, Any] = {"label": doc.label, "allowed_models": doc.allowed_models}
         expires = doc.expires_at
