@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dialects.errors import (
+    BAD_REQUEST,
+    BUDGET,
     BUSY,
     NO_MODEL,
     PERMISSION,
@@ -18,8 +20,12 @@ from routing.plan import Draw, Plan, allowed, plan
 
 # Three in all: a fourth try rarely helps and multiplies the load on providers in trouble.
 MAX_ATTEMPTS = 3
-# What another target may cure. A 4xx that the request itself caused is the same everywhere.
-_CURABLE = frozenset({UPSTREAM_BAD.name, UPSTREAM_TIMEOUT.name, RATE.name, BUSY.name})
+# What another target may cure. A 4xx that the request itself caused is the same everywhere; a budget is
+# here the provider's: its account for us has no credit left, and another one may have.
+_CURABLE = frozenset({UPSTREAM_BAD.name, UPSTREAM_TIMEOUT.name, RATE.name, BUSY.name, BUDGET.name})
+# A provider that is set up wrongly, or an answer over our own caps: trying on would hide the one and repeat
+# the cost of the other.
+_FINAL = frozenset({"upstream_redirect", "upstream_event_too_large"})
 
 
 class Failover:
@@ -39,10 +45,12 @@ class Failover:
             record = call.record
             record.provider = target.provider.name
             record.upstream_model = target.upstream_model or call.facts.model
+            before = len(record.attempts)
             try:
                 return await self._inner(call)
             except GatewayError as error:
-                if number == len(tried) or not _may_go_on(error, stream=call.facts.stream):
+                asked = len(record.attempts) > before
+                if number == len(tried) or not _may_go_on(error, call, asked=asked):
                     raise
         raise AssertionError("unreachable: the last candidate returns or raises")
 
@@ -71,11 +79,17 @@ class Failover:
         return chosen
 
 
-def _may_go_on(error: GatewayError, *, stream: bool) -> bool:
-    if error.fault.name not in _CURABLE:
+def _may_go_on(error: GatewayError, call: Call, *, asked: bool) -> bool:
+    """Whether the next target may be tried. `asked`: this one's provider was."""
+    if not asked:
+        # It cannot do this kind of request, or say it in its own words; another may.
+        return error.fault.name == BAD_REQUEST.name
+    if error.fault.name not in _CURABLE or error.code in _FINAL or call.deadline.remaining() <= 0:
         return False
     cause = error.__cause__
-    if isinstance(cause, UpstreamError) and cause.reason == "first_byte_timeout":
+    if not isinstance(cause, UpstreamError):
+        return True
+    if cause.reason == "first_byte_timeout":
         # The provider may be at work on it, and bill it: asking again would pay twice for a whole answer.
-        return stream
-    return True
+        return call.facts.stream
+    return cause.reason != "too_large"

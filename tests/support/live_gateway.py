@@ -5,6 +5,8 @@
     gateway.use(snapshot)               # from the next request on
     gateway.wait_record()               # the next record that closes
 
+Ask for `live` where the default door will do: one gateway serves all such tests. `gateway` is a new one.
+
 It runs under uvicorn in a thread of its own, so that the SDKs' blocking clients can be used. What the servers
 themselves do (drain, caps, back-pressure) is tested with whole processes elsewhere.
 """
@@ -33,7 +35,7 @@ from pipeline.build import build
 from pipeline.call import Record, Refusal
 from pipeline.metrics import Metrics
 from providers.kinds import KINDS
-from providers.transport import HttpTransport
+from providers.transport import HttpTransport, PooledTransport
 from providers.wire import Timeouts
 from routing.snapshot import ApiKey, Credential, Provider, Route, Snapshot, Target, Team
 from routing.watch import SnapshotHolder
@@ -133,8 +135,20 @@ class LiveGateway:
             time.sleep(0.005)
 
     def idle(self) -> None:
-        """Wait until nothing is open any more: no call, no request at the door."""
+        """Wait until nothing is open any more: no call, no request at the door, no answer of a
+        provider."""
         self.wait(lambda: self.ears.open == 0 and self.door.in_flight == 0)
+        inner = self.transport._inner
+        assert isinstance(inner, PooledTransport)
+        self.wait(lambda: inner.pool.size == inner.pool.idle)
+
+    def forget(self) -> None:
+        """As new: the default configuration, nothing recorded."""
+        self.records.clear()
+        self.refusals.clear()
+        self.faults.clear()
+        self.fresh = True
+        self.use(self.snapshot())
 
     # -- configuration
 
@@ -237,3 +251,21 @@ def gateway(fake_upstream: FakeUpstream) -> Iterator[LiveGateway]:
     running.idle()
     running.stop()
     assert not running.faults
+
+
+@pytest.fixture(scope="session")
+def session_gateway(fake_upstream_server: FakeUpstream) -> Iterator[LiveGateway]:
+    """One gateway for the whole session; ask for `live` instead."""
+    running = LiveGateway(fake_upstream_server).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def live(session_gateway: LiveGateway, fake_upstream: FakeUpstream) -> Iterator[LiveGateway]:
+    """The session's gateway, as clean as a new one. At the end nothing may be open and nothing unexpected may
+    have happened."""
+    session_gateway.forget()
+    yield session_gateway
+    session_gateway.idle()
+    assert not session_gateway.faults

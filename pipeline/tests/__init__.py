@@ -1,0 +1,1 @@
+"""Tests of the pipeline, most of them over a socket."""
