@@ -57,7 +57,7 @@ async def probe(subject: Subject, transport: Transport) -> Verdict:
         status = await _ask(subject, transport)
     except UpstreamError as error:
         return Verdict(ok=False, words=_FAILURES[error.reason])
-    return _judge(status)
+    return _judge(status, subject)
 
 
 async def _ask(subject: Subject, transport: Transport) -> int:
@@ -85,11 +85,14 @@ async def _ask(subject: Subject, transport: Transport) -> int:
         await response.aclose()
 
 
-def _judge(status: int) -> Verdict:
+def _judge(status: int, subject: Subject) -> Verdict:
     if status == 200:
-        return Verdict(ok=True, words="reachable, and the credential is accepted")
+        return Verdict(
+            ok=True, words="reachable" + (", and the credential is accepted" if subject.secret else "")
+        )
     if status in (401, 403):
-        return Verdict(ok=False, words=f"reachable, but the credential is refused (status {status})")
+        what = "the credential is refused" if subject.secret else "it wants a credential"
+        return Verdict(ok=False, words=f"reachable, but {what} (status {status})")
     if status == 404:
         return Verdict(
             ok=False, words="reachable, but the path is unknown there (status 404): check the base URL"

@@ -67,13 +67,18 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context["cards"] = [
         {
             "title": title,
-            "count": model.objects.filter(**only).count(),
+            "count": rows.count(),
             "link": reverse_lazy(f"admin:{page}_changelist"),
         }
-        for title, model, only, page, permission in (
-            ("Providers on", Provider, {"enabled": True}, "providers_provider", "providers.view_provider"),
-            ("Routes on", Route, {"enabled": True}, "routing_route", "routing.view_route"),
-            ("Active keys", ApiKey, {"revoked_at": None}, "accounts_apikey", "accounts.view_apikey"),
+        for title, rows, page, permission in (
+            (
+                "Providers on",
+                Provider.objects.filter(enabled=True),
+                "providers_provider",
+                "providers.view_provider",
+            ),
+            ("Routes on", Route.objects.filter(enabled=True), "routing_route", "routing.view_route"),
+            ("Active keys", ApiKey.objects.usable(), "accounts_apikey", "accounts.view_apikey"),
         )
         if user.has_perm(permission)
     ]
