@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dialects import estimate
 from dialects.errors import GatewayError
@@ -45,6 +45,7 @@ class Relay:
         self._tap = upstream.tap(strip_usage=not call.facts.include_usage)
         self._chunks = response.chunks()
         self._held = b""
+        self._failure: GatewayError | None = None
         self._over = False
 
     async def begin(self) -> None:
@@ -78,6 +79,8 @@ class Relay:
         raise StopAsyncIteration
 
     async def _next(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
         if self._tap.finished:
             self._over = True
             return self._translator.finish() if self._translator else b""
@@ -92,18 +95,29 @@ class Relay:
         return piece
 
     def _carry(self, piece: bytes) -> bytes:
-        """The client's bytes for one piece of the provider's stream. What follows the end is ignored."""
+        """The client's bytes for one piece of the provider's stream. What follows the end is ignored.
+
+        A failure that arrives together with content waits until that is delivered: how the network cuts a
+        stream must not decide what the client gets.
+        """
         tap = self._tap
         translator = self._translator
         out: list[bytes] = []
-        for event in self._framer.feed(piece):
-            if tap.finished:
-                break
-            tap.see(event)
-            if translator is not None:
-                out.append(translator.event(event))
-            elif tap.keep(event):
-                out.append(event.raw)
+        carried = tap.content
+        try:
+            for event in self._framer.feed(piece):
+                if tap.finished:
+                    break
+                tap.see(event)
+                if translator is not None:
+                    out.append(translator.event(event))
+                elif tap.keep(event):
+                    out.append(event.raw)
+                carried = tap.content
+        except GatewayError as error:
+            if not carried:
+                raise
+            self._failure = error
         return b"".join(out)
 
     def _fail(self, error: GatewayError) -> bytes:
@@ -115,13 +129,15 @@ class Relay:
         return self._call.dialect.error_event(error, self._call.id)
 
     def _settle(self) -> None:
-        """Write down the usage: what the provider counted, else an estimate of what was delivered."""
+        """Write down the usage: what the provider counted; where it did not, or not to the end, an estimate
+        of what was delivered."""
         tap = self._tap
-        self._call.record.usage = tap.usage or Usage(
-            input_tokens=estimate.tokens(self._call.facts.prompt_chars),
-            output_tokens=estimate.tokens(tap.output_chars),
-            source="estimated",
-        )
+        usage = tap.usage
+        if usage is None or not tap.finished:
+            known = usage or Usage(input_tokens=estimate.tokens(self._call.facts.prompt_chars))
+            output = max(known.output_tokens, estimate.tokens(tap.output_chars))
+            usage = replace(known, output_tokens=output, source="estimated")
+        self._call.record.usage = usage
 
     async def aclose(self) -> None:
         """Stop reading: a stream that is not at its end is closed at the provider, which stops its bill."""

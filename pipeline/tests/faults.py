@@ -94,8 +94,8 @@ def alone(live: LiveGateway, pair: Pair, **changes: Any) -> Provider:
 
 
 def two(live: LiveGateway, pair: Pair, **changes: Any) -> None:
-    """Serve the pair's model by `first`, with these changes, and after it by `second`, which is well. Both are
-    at the fake, under their names."""
+    """Serve the pair's model by `first`, with these changes, and after it by `second`, which works. Both
+    are at the fake, under their names."""
     first = named(live, pair, "first")
     second = named(live, pair, "second")
     live.use(live.snapshot([live.route("*", replace(first, **changes), second)]))

@@ -40,8 +40,8 @@ def _error_event(kind: str) -> Steps:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault: what the provider does, what a client is told who has no other target, whether another target
-    may be tried, and how the attempt is written down. `stream`: with which kind of request it occurs;
+    """One fault: what the provider does, what a client is told who has no other target, whether another
+    target may be tried, and how the attempt is written down. `stream`: with which kind of request it occurs;
     `changes`: to the provider; `closed`: the gateway must have closed the connection."""
 
     id: str

@@ -21,8 +21,8 @@ _PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A client's surface and the provider behind it. `leading`: how many events of its stream carry no content
-    yet."""
+    """A client's surface and the provider behind it. `leading`: how many events of its stream have no
+    content yet."""
 
     surface: Name
     kind: str
