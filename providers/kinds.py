@@ -57,7 +57,9 @@ KINDS: Mapping[str, Kind] = {
             name="openai",
             label="OpenAI",
             base_url="https://api.openai.com/v1",
-            paths=_OPENAI_PATHS,
+            # Last: only who speaks responses gets them, chat has been there for longer. Compatible servers
+            # seldom have them.
+            paths={**_OPENAI_PATHS, "responses": "/responses"},
             auth="bearer",
             forward=frozenset({"openai-beta", "idempotency-key"}),
             only={"completions": _OPENAI_COMPLETION_MODELS},

@@ -293,6 +293,6 @@ def test_a_request_that_breaks_a_rule_is_refused_in_spite_of_a_script(fake_upstr
 
 
 def test_paths_of_later_can_be_scripted_now(fake_upstream: FakeUpstream) -> None:
-    assert call(fake_upstream.url + "/v1/responses", {})[0] == 404
-    fake_upstream.script("/v1/responses", [Json(200, {"id": "resp_1"})], check=False)
-    assert call(fake_upstream.url + "/v1/responses", {}) == (200, {"id": "resp_1"})
+    assert call(fake_upstream.url + "/v1/unheard-of", {})[0] == 404
+    fake_upstream.script("/v1/unheard-of", [Json(200, {"id": "x_1"})], check=False)
+    assert call(fake_upstream.url + "/v1/unheard-of", {}) == (200, {"id": "x_1"})

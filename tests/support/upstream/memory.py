@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 
 class Memory:
@@ -10,12 +11,13 @@ class Memory:
 
     `refused_keys`: beginnings of keys that every provider refuses; a gateway's own keys are among them,
     since they must never reach a provider. `extra_models`: names that the OpenAI and Ollama fakes accept
-    beyond the real ones.
+    beyond the real ones. `responses`: the conversations that OpenAI's responses have stored, by their ids.
     """
 
     def __init__(self) -> None:
         self.refused_keys: list[str] = ["gw-", "bad"]
         self.extra_models: set[str] = set()
+        self.responses: dict[str, list[Any]] = {}
         self._seen: set[Hashable] = set()
 
     def remember(self, key: Hashable) -> bool:

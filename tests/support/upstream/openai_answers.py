@@ -60,11 +60,12 @@ def answer(request: Received, endpoint: str, memory: Memory) -> Reply:
         "completions": _completions,
         "embeddings": _embeddings,
     }
-    body = _body(request)
+    body = json_body(request)
     return makers[endpoint](request, body, memory)
 
 
-def _body(request: Received) -> dict[str, Any]:
+def json_body(request: Received) -> dict[str, Any]:
+    """The request's JSON object. RefusedError: it has none."""
     if (request.header("content-type") or "").partition(";")[0].strip() != "application/json":
         kind = request.header("content-type")
         raise RefusedError(

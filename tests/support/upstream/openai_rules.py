@@ -99,7 +99,7 @@ def check_chat(body: dict[str, Any], extra_models: Collection[str]) -> None:
     """Everything that /v1/chat/completions checks."""
     _check_fields(body, _CHAT_FIELDS, ("messages", "model"))
     _check_types(body, _CHAT_TYPES)
-    model = _model(body, extra_models)
+    model = known_model(body, extra_models)
     if model.kind != "chat":
         raise RefusedError(
             "This is not a chat model and thus not supported in the v1/chat/completions endpoint. "
@@ -132,7 +132,7 @@ def check_completions(body: dict[str, Any], extra_models: Collection[str]) -> No
     _check_types(
         body, {key: kind for key, kind in _CHAT_TYPES.items() if key not in ("messages", "logprobs")}
     )
-    if _model(body, extra_models).kind == "embedding" or _is_chat(body["model"]):
+    if known_model(body, extra_models).kind == "embedding" or _is_chat(body["model"]):
         raise RefusedError(
             "This is a chat model and not supported in the v1/completions endpoint. Did you mean to use "
             "v1/chat/completions?",
@@ -156,7 +156,7 @@ def check_embeddings(body: dict[str, Any], extra_models: Collection[str]) -> Non
     _check_types(
         body, {"model": "string", "dimensions": "integer", "encoding_format": "string", "user": "string"}
     )
-    model = _model(body, extra_models)
+    model = known_model(body, extra_models)
     if model.kind != "embedding" and body["model"] not in extra_models:
         raise RefusedError(
             f"You are not allowed to generate embeddings from this model: {body['model']}", status=403
@@ -205,7 +205,8 @@ def _check_types(body: Mapping[str, Any], types: Mapping[str, str]) -> None:
             check_type(body[key], kind, key)
 
 
-def _model(body: Mapping[str, Any], extra: Collection[str]) -> OpenAIModel:
+def known_model(body: Mapping[str, Any], extra: Collection[str]) -> OpenAIModel:
+    """The facts of the model that the body names. RefusedError: there is none."""
     name = body["model"]
     model = openai_model(name)
     if model is None and name in extra:

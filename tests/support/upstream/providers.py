@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tests.support.upstream import anthropic_answers, ollama_answers, openai_answers
+from tests.support.upstream import (
+    anthropic_answers,
+    ollama_answers,
+    openai_answers,
+    openai_responses_answers,
+)
 from tests.support.upstream.memory import Memory
 from tests.support.upstream.refused import RefusedError
 from tests.support.upstream.script import Reply, encoded
@@ -14,6 +19,7 @@ from tests.support.upstream.wire import Received
 # Any prefix may stand before these, so that one server plays several upstreams of a kind.
 _PATHS = (
     (re.compile(r".*/v1/(chat/completions|completions|embeddings)"), "POST", "openai"),
+    (re.compile(r".*/v1/(responses)"), "POST", "openai_responses"),
     (re.compile(r".*/v1/(messages)"), "POST", "anthropic"),
     (re.compile(r".*/v1/(models(?:/.+)?)"), "GET", "models"),
     (re.compile(r".*/api/(chat|generate|embed|show)"), "POST", "ollama"),
@@ -21,11 +27,13 @@ _PATHS = (
 )
 _ANSWERS: dict[str, Callable[[Received, str, Memory], Reply]] = {
     "openai": openai_answers.answer,
+    "openai_responses": openai_responses_answers.answer,
     "anthropic": anthropic_answers.answer,
     "ollama": ollama_answers.answer,
 }
 _REFUSALS: dict[str, Callable[[RefusedError], Reply]] = {
     "openai": openai_answers.refusal,
+    "openai_responses": openai_answers.refusal,
     "anthropic": anthropic_answers.refusal,
     "ollama": ollama_answers.refusal,
 }
