@@ -73,9 +73,13 @@ class Gateway:
         return self.door.in_flight
 
     async def start(self) -> None:
-        """Read the configuration and begin to watch it. A database that is away is waited for by the watcher,
-        and /ready says so."""
+        """Read the configuration and begin to watch it. While the database is away, what it last said serves;
+        where there is nothing of that either, /ready says no until the watcher finds it."""
         await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
+        if self._holder.current is EMPTY:
+            recalled = await asyncio.to_thread(self._source.recall)
+            if recalled is not None and self._holder.current is EMPTY:
+                self._holder.current = recalled
 
     def cut(self) -> None:
         """End every open request, in-band where its reply has begun."""

@@ -1,0 +1,18 @@
+"""The project as a Django app: it hands the others their secrets and holds the `serve` command."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.conf import settings  # noqa: TID251 - the composition root hands them in
+
+
+class GatewayProjectConfig(AppConfig):
+    """Runs after all models are there."""
+
+    name = "gateway_project"
+    verbose_name = "Gateway"
+
+    def ready(self) -> None:
+        from gateway_project.wiring import equip  # noqa: PLC0415 - it imports models, which are ready only now
+
+        equip(settings.GATEWAY)

@@ -1,0 +1,341 @@
+"""What the environment and config.yaml say, checked and merged into one frozen value. The environment wins."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from environ import Env
+
+from accounts.keys import WeakKeyError, check_chosen
+from gateway_project.secrets import Secrets, WeakSecretError, master_secret
+from providers.base_urls import BaseUrlError, check_base_url
+from routing.configfile import ConfigError, load_yaml, secret_of
+
+PREFIX = "LLM_GATEWAY_"
+# The plain names that the SDKs read serve too, after ours.
+_PLAIN_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+SEEDED = ("openai", "anthropic", "ollama")
+NAMES = (
+    "ADMIN_PASSWORD",
+    "BOOTSTRAP_KEY",
+    "CONFIG",
+    "DATABASE_URL",
+    "DATA_DIR",
+    "ENVIRONMENT",
+    "LOG_LEVEL",
+    "METRICS_TOKEN",
+    "PROVIDERS_ANTHROPIC_API_KEY",
+    "PROVIDERS_ANTHROPIC_BASE_URL",
+    "PROVIDERS_DEFAULT",
+    "PROVIDERS_OLLAMA_BASE_URL",
+    "PROVIDERS_OPENAI_API_KEY",
+    "PROVIDERS_OPENAI_BASE_URL",
+    "PUBLIC_URL",
+    "REDIS_URL",
+    "SECRET_KEY",
+    "SERVER",
+    "SERVER_HOST",
+    "SERVER_PORT",
+    "WORKERS",
+)
+# config.yaml's `server` section: its fields and the variables that win over them. Secrets have no place there.
+SERVER_FIELDS = {
+    "host": "SERVER_HOST",
+    "port": "SERVER_PORT",
+    "server": "SERVER",
+    "workers": "WORKERS",
+    "log_level": "LOG_LEVEL",
+    "environment": "ENVIRONMENT",
+    "data_dir": "DATA_DIR",
+    "database_url": "DATABASE_URL",
+    "redis_url": "REDIS_URL",
+    "public_url": "PUBLIC_URL",
+}
+
+Value = TypeVar("Value")
+
+
+class ConfigProblem(Exception):
+    """The configuration is wrong. `problems`: one line each that names the value; no secret is in them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderValues:
+    """What was said of one provider; None: nothing."""
+
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one process. `document` is config.yaml as plain data, None without one; `database` is a
+    row of Django's DATABASES without options."""
+
+    environment: Literal["development", "production"]
+    host: str
+    port: int
+    server: Literal["daphne", "uvicorn"]
+    workers: int
+    log_level: str
+    data_dir: Path
+    database: Mapping[str, Any] = field(repr=False)
+    redis_url: str | None = field(repr=False)
+    public_url: str | None
+    providers: Mapping[str, ProviderValues]
+    default_provider: str | None
+    document: Any = field(repr=False)
+    bootstrap_key: str | None = field(repr=False)
+    admin_password: str | None = field(repr=False)
+    metrics_token: str | None = field(repr=False)
+    secrets: Secrets = field(repr=False)
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"
+
+
+def load(environ: Mapping[str, str], folder: Path) -> Config:
+    """The configuration of a process that was started in `folder`. Raises ConfigProblem with all problems.
+
+    Reads config.yaml, and in development makes the data folder and a master secret where there is none.
+    """
+    reader = _Reader(environ, folder)
+    config = reader.config()
+    if reader.problems or config is None:
+        raise ConfigProblem(reader.problems)
+    return config
+
+
+class _Reader:
+    """Reads one value after the other and keeps going, so that one start tells everything that is wrong."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self.problems: list[str] = []
+        self._environ = {name: value for name, value in environ.items() if value.strip()}
+        self._folder = folder
+        for name in self._environ:
+            if name.startswith(PREFIX) and name[len(PREFIX) :] not in NAMES:
+                near = difflib.get_close_matches(name[len(PREFIX) :], NAMES, 1)
+                hint = f" (did you mean {PREFIX}{near[0]}?)" if near else ""
+                self.problems.append(f"{name}: no such setting{hint}")
+        self._document = self._file()
+        self._server = self._section("server", SERVER_FIELDS)
+
+    def config(self) -> Config | None:
+        """The configuration; None where `problems` say why not."""
+        environment = self._choice("ENVIRONMENT", ("development", "production"), "development")
+        data_dir = self._folder / (self._text("DATA_DIR") or "var")
+        providers = {name: self._provider(name) for name in SEEDED}
+        values: dict[str, Any] = {
+            "environment": environment,
+            "host": self._text("SERVER_HOST") or "127.0.0.1",
+            "port": self._number("SERVER_PORT", 8080, 0, 65535),
+            "server": self._choice("SERVER", ("daphne", "uvicorn"), "daphne"),
+            # More than this is a typing error on any machine that there is.
+            "workers": self._number("WORKERS", 1, 1, 512),
+            "log_level": self._choice("LOG_LEVEL", ("debug", "info", "warn", "error"), "info"),
+            "data_dir": data_dir,
+            "database": self._database(data_dir),
+            "redis_url": self._url("REDIS_URL", ("redis", "rediss", "unix")),
+            "public_url": self._url("PUBLIC_URL", ("http", "https")),
+            "providers": providers,
+            "default_provider": self._default_provider(),
+            "document": self._document,
+            "bootstrap_key": self._checked("BOOTSTRAP_KEY", check_chosen, WeakKeyError),
+            "admin_password": self._checked("ADMIN_PASSWORD", _password, ValueError),
+            "metrics_token": self._text("METRICS_TOKEN"),
+        }
+        if self.problems:
+            return None
+        try:
+            master = master_secret(
+                self._text("SECRET_KEY"), data_dir, production=environment == "production"
+            )
+        except WeakSecretError as error:
+            self.problems.append(f"{PREFIX}SECRET_KEY: {error}")
+            return None
+        except OSError as error:
+            self.problems.append(f"{PREFIX}DATA_DIR: {data_dir} cannot be written: {error.strerror}")
+            return None
+        return Config(**values, secrets=Secrets.derived(master))
+
+    # -- where a value comes from
+
+    def _text(self, name: str) -> str | None:
+        value = self._environ.get(PREFIX + name)
+        if value is not None:
+            return value.strip()
+        for key, variable in SERVER_FIELDS.items():
+            if variable == name and self._server.get(key) is not None:
+                return str(self._server[key]).strip()
+        return None
+
+    def _where(self, name: str) -> str:
+        """How a value's place is called in a complaint."""
+        keys = [key for key, variable in SERVER_FIELDS.items() if variable == name]
+        if PREFIX + name not in self._environ and keys:
+            return f"config file, server.{keys[0]}"
+        return PREFIX + name
+
+    def _file(self) -> Any:
+        named = self._environ.get(PREFIX + "CONFIG")
+        path = self._folder / (named or "config.yaml")
+        if named is None and not path.exists():
+            return None
+        try:
+            return load_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            self.problems.append(f"{PREFIX}CONFIG: {path} cannot be read: {reason}")
+        except ConfigError as error:
+            self.problems += [f"{path.name}: {problem}" for problem in error.problems]
+        return None
+
+    def _section(self, name: str, known: Mapping[str, str]) -> dict[str, Any]:
+        found = self._document.get(name) if isinstance(self._document, dict) else None
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            self.problems.append(f"config file, {name}: expected fields")
+            return {}
+        for key, value in found.items():
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, 1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                self.problems.append(f"config file, {name}.{key}: no such setting{hint}")
+            elif isinstance(value, dict | list):
+                self.problems.append(f"config file, {name}.{key}: expected one value")
+        return {key: value for key, value in found.items() if key in known}
+
+    # -- one kind of value each
+
+    def _choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
+        value = (self._text(name) or default).lower()
+        if value not in choices:
+            self.problems.append(f"{self._where(name)}: {value!r} is not one of {', '.join(choices)}")
+        return value
+
+    def _number(self, name: str, default: int, least: int, most: int) -> int:
+        text = self._text(name)
+        if text is None:
+            return default
+        try:
+            value = int(Env.parse_value(text, int))
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            self.problems.append(f"{self._where(name)}: {text!r} is not a number from {least} to {most}")
+        return value
+
+    def _url(self, name: str, schemes: tuple[str, ...]) -> str | None:
+        text = self._text(name)
+        if text is None:
+            return None
+        try:
+            parts = urlsplit(text)
+            whole = parts.scheme in schemes and bool(parts.netloc or parts.path)
+        except ValueError:
+            whole = False
+        if not whole:
+            # The value may hold a password, so it is not repeated.
+            self.problems.append(f"{self._where(name)}: not a URL that begins with {' or '.join(schemes)}://")
+        return text.rstrip("/")
+
+    def _checked(
+        self, name: str, check: Callable[[str], str], error: type[Exception]
+    ) -> str | None:
+        text = self._text(name)
+        if text is None:
+            return None
+        try:
+            return check(text)
+        except error as problem:
+            self.problems.append(f"{self._where(name)}: {problem}")
+            return None
+
+    def _database(self, data_dir: Path) -> dict[str, Any]:
+        text = self._text("DATABASE_URL")
+        if text is None:
+            return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(data_dir / "gateway.sqlite3")}
+        scheme = text.partition("://")[0]
+        try:
+            if scheme not in ("postgres", "postgresql", "sqlite"):
+                raise ValueError(scheme)
+            found = Env.db_url_config(text)
+            port = found.get("PORT")
+            if port and not str(port).isdigit():
+                raise ValueError(port)
+        except ValueError:
+            self.problems.append(
+                f"{self._where('DATABASE_URL')}: not a URL such as postgres://user:password@host:5432/name"
+            )
+            return {}
+        if scheme == "sqlite" and found["NAME"] != ":memory:":
+            found["NAME"] = str(self._folder / found["NAME"])
+        return dict(found)
+
+    def _provider(self, name: str) -> ProviderValues:
+        said = self._providers().get(name)
+        said = said if isinstance(said, dict) else {}
+        upper = name.upper()
+        key = self._environ.get(f"{PREFIX}PROVIDERS_{upper}_API_KEY")
+        key = key or self._environ.get(_PLAIN_KEYS.get(name, ""))
+        if key is None and isinstance(said.get("api_key"), str):
+            try:
+                key = secret_of(said["api_key"], self._environ, f"config file, providers.{name}.api_key")
+            except ConfigError as error:
+                self.problems += error.problems
+        variable = f"PROVIDERS_{upper}_BASE_URL"
+        url = self._environ.get(PREFIX + variable)
+        where = PREFIX + variable
+        if url is None and isinstance(said.get("base_url"), str) and said["base_url"]:
+            url, where = said["base_url"], f"config file, providers.{name}.base_url"
+        return ProviderValues(
+            base_url=None if url is None else self._base_url(name, url.strip(), where),
+            api_key=None if key is None else key.strip(),
+        )
+
+    def _base_url(self, name: str, url: str, where: str) -> str | None:
+        try:
+            # Whoever sets the environment runs the machine: a private address is theirs to choose.
+            checked = check_base_url(url, allow_private=True)
+        except BaseUrlError as error:
+            self.problems.append(f"{where}: {error}")
+            return None
+        if name == "anthropic" and checked.endswith("/v1"):
+            self.problems.append(f"{where}: Anthropic's base URL goes without /v1")
+        return checked
+
+    def _providers(self) -> dict[str, Any]:
+        found = self._document.get("providers") if isinstance(self._document, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def _default_provider(self) -> str | None:
+        named = self._environ.get(PREFIX + "PROVIDERS_DEFAULT")
+        if named is None and isinstance(self._providers().get("default"), str):
+            named = self._providers()["default"]
+        return None if named is None else named.strip()
+
+
+def _password(text: str) -> str:
+    # Django's own validators judge passwords that people choose in the admin; this is the floor for one that
+    # a file or an orchestrator sets.
+    if len(text) < 8:
+        raise ValueError("a password needs at least 8 characters")
+    return text
+
+
+def from_process() -> Config:
+    """The configuration of this process."""
+    return load(os.environ, Path.cwd())

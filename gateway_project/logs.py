@@ -1,0 +1,90 @@
+"""Structured logs: JSON lines in production, readable ones in development, secrets cut out of both."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+# What a key looks like: ours, the providers', and whatever follows Bearer. Nothing should bring one here; this
+# is the net under that.
+_SECRET = re.compile(
+    r"(?i)\b(?:gw|sk|pk|xai|gsk|hf)[-_][a-z0-9_\-]{12,}|\bAIza[\w\-]{20,}|(?<=bearer )[\w\-.~+/]{8,}=*"
+)
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+# Talk in tones that concern nobody at that level, or name what passes through them.
+_QUIET = {"httpx": logging.WARNING, "daphne": logging.WARNING, "twisted": logging.WARNING, "axes": logging.WARNING}
+# One line must not fill a disk: a text beyond this is cut.
+_MAX_TEXT = 2000
+
+
+def configure(level: str, *, as_json: bool) -> None:
+    """Set up structlog and the standard library's logging, which goes the same way, to standard error."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redact,
+    ]
+    render: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(serializer=_dumps)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared, _flatten_traceback],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(_LEVELS[level])
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(least, _LEVELS[level]))
+
+
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Cut whatever looks like a key out of every text of a line, and cut the text to a bounded length."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = _clean(value)
+        elif isinstance(value, list):
+            event[name] = [_clean(item) if isinstance(item, str) else item for item in value]
+    return event
+
+
+def _clean(text: str) -> str:
+    if len(text) > _MAX_TEXT:
+        text = text[:_MAX_TEXT] + "…"
+    # Most texts are names and codes, shorter than any key.
+    return _SECRET.sub("[redacted]", text) if len(text) > 12 else text
+
+
+def _flatten_traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Of an exception its type and where it arose: its words may quote a prompt or a secret."""
+    info = event.pop("exc_info", None)
+    error = info[1] if isinstance(info, tuple) else info
+    if isinstance(error, BaseException):
+        event["error"] = type(error).__name__
+        trace, where = error.__traceback__, []
+        while trace is not None:
+            where.append(f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}")
+            trace = trace.tb_next
+        event["where"] = where[-8:]
+    return event
+
+
+def _dumps(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()

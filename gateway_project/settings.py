@@ -1,0 +1,194 @@
+"""Django's settings, all of them from one checked configuration."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from gateway_project.env import Config, ConfigProblem, from_process
+from gateway_project.logs import configure
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _config() -> Config:
+    try:
+        return from_process()
+    except ConfigProblem as error:
+        # For a person, who needs the words and not where in the program they arose.
+        sys.exit("\n".join(["The gateway's configuration is wrong:", *(f"  {p}" for p in error.problems)]))
+
+
+GATEWAY = _config()
+
+SECRET_KEY = GATEWAY.secrets.django_key
+DEBUG = False
+# Nothing is built from the Host header, and the names under which a gateway is called are its operators' affair.
+# What a wrong one could do to the admin, the cookies' and the CSRF check's own rules prevent.
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "gateway_project.urls"
+ASGI_APPLICATION = "gateway_project.asgi.application"
+APPEND_SLASH = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "unfold",  # before the admin, whose templates it replaces
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "channels",
+    "django_prometheus",
+    "axes",
+    "providers.apps.ProvidersConfig",
+    "accounts.apps.AccountsConfig",
+    "routing.apps.RoutingConfig",
+    "gateway_project.apps.GatewayProjectConfig",
+]
+
+# For the admin and /metrics. API calls come in by the lean door and pass none of these.
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _database() -> dict[str, Any]:
+    row: dict[str, Any] = dict(GATEWAY.database)
+    if row["ENGINE"].endswith("sqlite3"):
+        # Readers beside one writer; a writer waits its turn instead of failing; and it takes its turn at the
+        # beginning, because a lock that is asked for in the middle of a transaction cannot be waited for.
+        row["OPTIONS"] = {
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 10,
+        }
+        if GATEWAY.database["NAME"] != ":memory:":
+            Path(row["NAME"]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    else:
+        row["OPTIONS"] = {**row.get("OPTIONS", {}), "connect_timeout": 5}
+        row["CONN_MAX_AGE"] = 60
+        row["CONN_HEALTH_CHECKS"] = True
+    return row
+
+
+DATABASES = {"default": _database()}
+
+# --- The admin's users
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+# Ten wrong passwords for one user or from one address, and both have to wait. In the database, so that it
+# holds on every replica.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
+AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
+
+# A browser sends Secure cookies over TLS and to this machine; an address that is declared to be plain HTTP on a
+# private network gets cookies that work there.
+_PLAIN = GATEWAY.public_url is not None and GATEWAY.public_url.startswith("http://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = GATEWAY.production and not _PLAIN
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_NAME = "gateway_session"
+CSRF_COOKIE_NAME = "gateway_csrf"
+SESSION_COOKIE_AGE = 12 * 60 * 60
+# Behind a proxy that ends TLS a browser says https where this process sees http; its address is then known.
+CSRF_TRUSTED_ORIGINS = [GATEWAY.public_url] if GATEWAY.public_url else []
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",  # whether to redirect to TLS is decided where TLS ends, and that is not here
+    "security.W005",  # what the domain's other names do is not ours to decide
+    "security.W021",  # nor is the browsers' preload list
+]
+
+# --- Static files
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+# A checkout serves them from where the packages keep them; the container has collected them.
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+WHITENOISE_AUTOREFRESH = False
+# The files are small and come from disk; an async reader for them would gain nothing.
+warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators", Warning)
+
+# --- The admin's look
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "LLM gateway",
+    "SITE_HEADER": "LLM gateway",
+    "SITE_SYMBOL": "hub",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "routing.admin_home.dashboard",
+    "SIDEBAR": {"show_search": False, "navigation": "routing.admin_home.navigation"},
+}
+
+# --- The API, as Django's own stack would serve it
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "UNAUTHENTICATED_USER": None,
+}
+# The gateway's own cap stands in the door; this one is for forms of the admin.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
+
+# --- Words, times, logs
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+LOGGING_CONFIG = None
+configure(GATEWAY.log_level, as_json=GATEWAY.production)
