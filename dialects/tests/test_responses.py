@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -21,6 +22,9 @@ from dialects.table import TRANSLATORS
 from dialects.tests import judges
 from dialects.tests.hostile import ANSWERS, MODELS, TREES
 from dialects.types import Event, JsonObject, ModelFacts, StreamTap, Translator, Usage
+from tests.support.upstream import openai_responses_answers
+from tests.support.upstream.memory import Memory
+from tests.support.upstream.wire import Received
 
 WHOLE: JsonObject = {
     "id": "resp_1",
@@ -36,6 +40,7 @@ WHOLE: JsonObject = {
         "total_tokens": 16,
     },
 }
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
 COUNTED = Usage(input_tokens=10, output_tokens=6, cache_read=4, cache_write=3, reasoning=2)
 
 
@@ -184,6 +189,34 @@ def test_the_error_event_is_the_apis_own() -> None:
         "code": "upstream_error",
     }
     assert body["request_id"] == "req_1"
+
+
+# --- A provider of its own dialect
+
+
+@pytest.mark.parametrize("text", ["say:hi \u2028 there", "call:f {}", "refuse:No.", "count:50"])
+def test_a_stream_of_openai_passes_as_it_is(text: str) -> None:
+    body = {"model": "gpt-5", "input": text, "stream": True, "tools": [FUNCTION], "max_output_tokens": 40}
+    headers = [("authorization", "Bearer sk-x"), ("content-type", "application/json")]
+    request = Received(1, 1, 1, "POST", "/", "1.1", headers, orjson.dumps(body), 0.0, json=body)
+    reply = openai_responses_answers.answer(request, "responses", Memory())
+    stream = b"".join(reply.frames or ())
+    framer, tap = RESPONSES.framer(), RESPONSES.tap(strip_usage=True)
+    passed = b""
+    for at in range(len(stream)):
+        for event in framer.feed(stream[at : at + 1]):
+            assert not tap.finished
+            tap.see(event)
+            assert tap.keep(event)
+            passed += event.raw
+    assert passed == stream
+    assert (tap.finished, tap.content, framer.pending()) == (True, True, False)
+    whole = openai_responses_answers.answer(replace(request, json={**body, "stream": False}), "", Memory())
+    answer = orjson.loads(whole.body)
+    assert RESPONSES.is_answer(answer)
+    assert tap.usage == RESPONSES.usage(answer)
+    assert tap.usage is not None
+    assert tap.usage.reasoning > 0
 
 
 # --- Seals

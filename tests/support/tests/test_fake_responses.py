@@ -25,11 +25,11 @@ def client(fake_upstream: FakeUpstream) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def _call(call_id: str, **fields: Any) -> dict[str, Any]:
+def _call(call_id: str, **fields: Any) -> Any:
     return {"type": "function_call", "call_id": call_id, "name": "weather", "arguments": "{}", **fields}
 
 
-def _output(call_id: str) -> dict[str, Any]:
+def _output(call_id: str) -> Any:
     return {"type": "function_call_output", "call_id": call_id, "output": "sun"}
 
 

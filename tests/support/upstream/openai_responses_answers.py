@@ -225,7 +225,7 @@ def _item_events(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
 def _part_events(part: dict[str, Any], at: dict[str, Any]) -> Iterator[dict[str, Any]]:
     key = "refusal" if part["type"] == "refusal" else "text"
     name = "refusal" if key == "refusal" else "output_text"
-    extra = {} if key == "refusal" else {"logprobs": []}
+    extra: dict[str, Any] = {} if key == "refusal" else {"logprobs": []}
     yield {"type": "response.content_part.added", **at, "part": {**part, key: ""}}
     for piece in pieces(part[key]):
         yield {"type": f"response.{name}.delta", **at, "delta": piece, **extra}
