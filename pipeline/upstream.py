@@ -14,10 +14,11 @@ from typing import Any
 
 import orjson
 
-from dialects.errors import UPSTREAM_BAD, Detail, GatewayError, bad_request
+from dialects import estimate
+from dialects.errors import INTERNAL, UPSTREAM_BAD, Detail, GatewayError, bad_request
 from dialects.parse import merge_patch, splice
 from dialects.table import DIALECTS, LOCAL, TRANSLATORS, choose
-from dialects.types import Dialect, ModelFacts, Translator
+from dialects.types import Dialect, JsonObject, ModelFacts, Translator, Usage
 from pipeline.call import Attempt, Call, Deadline, Reply
 from pipeline.failures import as_gateway_error, invalid_response, took_too_long
 from pipeline.relay import Relay, Try
@@ -26,8 +27,21 @@ from routing.snapshot import Credential, Target
 
 # An error page is read this far and no further: enough for any real message.
 ERROR_LIMIT = 64 * 1024
+# An error's words follow its status at once; a provider that drips them keeps the client from the next target.
+ERROR_SECONDS = 5.0
 # A whole answer: 2048 embeddings of 3072 numbers are about 60 MB of JSON.
 ANSWER_LIMIT = 128 * 1024 * 1024
+
+# Where a whole answer holds what the model said; vectors are no text.
+_SAID: Mapping[str, str] = {
+    "chat": "choices",
+    "completions": "choices",
+    "messages": "content",
+    "responses": "output",
+    "ollama_chat": "message",
+    "embeddings": "",
+    "ollama_embed": "",
+}
 
 JSON_HEADERS = (("content-type", "application/json"),)
 SSE_HEADERS = (
@@ -84,8 +98,11 @@ class Upstream:
         except GatewayError as error:
             attempt.outcome = error.code
             raise
-        except BaseException:
+        except asyncio.CancelledError:
             attempt.outcome = "client_gone"
+            raise
+        except Exception:
+            attempt.outcome = INTERNAL.name
             raise
         else:
             if attempt.outcome == "pending":
@@ -170,6 +187,8 @@ def _translate(call: Call, target: Target, spoken: str) -> Exchange:
     path = kind.paths[spoken]
     if spoken == client:
         patch = _patch(call, target, model)
+        # Another target may have been tried before, with a translator that dropped something.
+        call.record.dropped = []
         return Exchange(dialect, None, path, splice(call.raw, patch) if patch else call.raw)
     translator = TRANSLATORS[client, spoken]()
     row = call.snapshot.catalogue.get((kind.name, model))
@@ -191,7 +210,8 @@ def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:
         # Without it the provider reports no usage for a stream; the extra chunk is taken out again.
         patch["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
     for name, value in target.body_patch.items():
-        patch[name] = None if value is None else merge_patch(call.body.get(name), value)
+        before = patch[name] if name in patch else call.body.get(name)
+        patch[name] = None if value is None else merge_patch(before, value)
     return patch
 
 
@@ -202,16 +222,20 @@ async def _refusal(dialect: Dialect, response: UpstreamResponse) -> GatewayError
         )
     if response.status < 400:
         return invalid_response(f"The provider answered with status {response.status}.")
+    return dialect.error(response.status, response.headers, await _error_body(response))
+
+
+async def _error_body(response: UpstreamResponse) -> bytes:
+    """What a provider says beside a status; nothing where that cannot be read: the status says more."""
     try:
-        body = await response.read(ERROR_LIMIT)
-    except UpstreamError:
-        # The status is known and says more than a body that cannot be read.
-        body = b""
-    return dialect.error(response.status, response.headers, body)
+        async with asyncio.timeout(ERROR_SECONDS):
+            return await response.read(ERROR_LIMIT)
+    except (UpstreamError, TimeoutError):
+        return b""
 
 
 async def _not_a_stream(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
-    body = await response.read(ERROR_LIMIT)
+    body = await _error_body(response)
     try:
         if "error" in orjson.loads(body):
             return dialect.error(502, response.headers, body)
@@ -244,10 +268,37 @@ async def _whole(call: Call, exchange: Exchange, response: UpstreamResponse, dea
         raise invalid_response("The provider's answer is not valid JSON.") from None
     if not isinstance(answer, dict) or not exchange.dialect.is_answer(answer):
         raise invalid_response("The provider's answer is not of the expected form.")
-    call.record.usage = exchange.dialect.usage(answer)
+    call.record.usage = exchange.dialect.usage(answer) or _estimated(call, exchange.dialect, answer)
     if exchange.translator is not None:
         raw = orjson.dumps(exchange.translator.response(answer))
     return Reply(200, list(JSON_HEADERS), raw)
+
+
+def _estimated(call: Call, dialect: Dialect, answer: JsonObject) -> Usage | None:
+    """Usage of an answer whose provider did not count; None for a call that uses no model."""
+    said = _SAID.get(dialect.name)
+    if said is None:
+        return None
+    return Usage(
+        input_tokens=estimate.tokens(call.facts.prompt_chars),
+        output_tokens=estimate.tokens(_chars(answer.get(said))),
+        source="estimated",
+    )
+
+
+def _chars(value: Any) -> int:
+    """Characters of all strings within, however deep."""
+    chars = 0
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if type(item) is str:
+            chars += len(item)
+        elif type(item) is list:
+            rest.extend(item)
+        elif type(item) is dict:
+            rest.extend(item.values())
+    return chars
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Which target is tried after which failure, apart from sockets: the handler behind is a script of outcomes."""
+"""Which target is tried after which failure, without sockets: the handler within is a script of outcomes."""
 
 from __future__ import annotations
 

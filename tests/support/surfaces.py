@@ -198,8 +198,9 @@ def send(
 def parse_events(raw: bytes) -> list[tuple[str, Any]]:
     """A client's reading of an event stream: (name, data), data parsed but for `[DONE]`. Every event must be
     whole, and nothing may follow the last."""
-    assert raw.endswith(b"\n\n")
-    lines = raw.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    text = raw.decode().replace("\r\n", "\n").replace("\r", "\n")
+    assert text.endswith("\n\n")
+    lines = text.split("\n")
     found: list[tuple[str, Any]] = []
     for blank, group in itertools.groupby(lines, key=lambda line: line == ""):
         if blank:
