@@ -159,9 +159,7 @@ class _Reader:
         if self.problems:
             return None
         try:
-            master = master_secret(
-                self._text("SECRET_KEY"), data_dir, production=environment == "production"
-            )
+            master = master_secret(self._text("SECRET_KEY"), data_dir, production=environment == "production")
         except WeakSecretError as error:
             self.problems.append(f"{PREFIX}SECRET_KEY: {error}")
             return None
@@ -252,9 +250,7 @@ class _Reader:
             self.problems.append(f"{self._where(name)}: not a URL that begins with {' or '.join(schemes)}://")
         return text.rstrip("/")
 
-    def _checked(
-        self, name: str, check: Callable[[str], str], error: type[Exception]
-    ) -> str | None:
+    def _checked(self, name: str, check: Callable[[str], str], error: type[Exception]) -> str | None:
         text = self._text(name)
         if text is None:
             return None

@@ -18,7 +18,12 @@ _SECRET = re.compile(
 )
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 # Talk in tones that concern nobody at that level, or name what passes through them.
-_QUIET = {"httpx": logging.WARNING, "daphne": logging.WARNING, "twisted": logging.WARNING, "axes": logging.WARNING}
+_QUIET = {
+    "httpx": logging.WARNING,
+    "daphne": logging.WARNING,
+    "twisted": logging.WARNING,
+    "axes": logging.WARNING,
+}
 # One line must not fill a disk: a text beyond this is cut.
 _MAX_TEXT = 2000
 

@@ -11,22 +11,23 @@ from typing import Any, cast
 import structlog
 from django.apps import apps
 from prometheus_client import REGISTRY, CollectorRegistry
-from providers.sandbox import SandboxTransport
 
 from accounts.apps import AccountsConfig
 from accounts.keys import KeyHasher
 from apiv1.auth import Authenticator
-from apiv1.base import Refusal, Services
+from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.env import Config
 from gateway_project.status import GatewayStatus
 from pipeline.build import build
+from pipeline.call import Refusal
 from pipeline.health import ProviderHealth
 from pipeline.metrics import Metrics
 from pipeline.requestlog import RequestLog
 from providers.apps import ProvidersConfig
 from providers.crypto import Vault
+from providers.sandbox import SandboxTransport
 from providers.transport import HttpTransport
 from routing.snapshot import EMPTY
 from routing.source import TableSource
