@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from bench.processes import Launch
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 KEY = "sk-bench-0123456789abcdef0123456789abcdef"  # every contender's client key; worth nothing anywhere
+_SECRET = secrets.token_hex(24)  # of gateways that live for a minute
 OPENAI_MODEL = "gpt-4o-mini"
 ANTHROPIC_MODEL = "claude-sonnet-4-5"
 _INSTALL_SECONDS = 900
@@ -154,7 +156,15 @@ def _own_version(_: Path) -> str:
 def _own(server: str) -> Contender:
     def launch(place: Place) -> Launch:
         environment = {
-            "LLM_GATEWAY_DATA_DIR": str(place.folder),
+            # As in production, with every default policy on; its log goes to the bench's file.
+            "LLM_GATEWAY_ENVIRONMENT": "production",
+            "LLM_GATEWAY_SECRET_KEY": _SECRET,
+            "LLM_GATEWAY_ADMIN_PASSWORD": _SECRET,
+            "LLM_GATEWAY_LOG_LEVEL": "info",
+            "LLM_GATEWAY_WORKERS": "1",
+            # None of this checkout's own settings.
+            "LLM_GATEWAY_CONFIG": place.write("config.yaml", "{}\n"),
+            "LLM_GATEWAY_DATA_DIR": str(place.folder / "data"),
             "LLM_GATEWAY_BOOTSTRAP_KEY": KEY,
             "LLM_GATEWAY_SERVER": server,
             "LLM_GATEWAY_SERVER_PORT": str(place.port),
