@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,12 +16,12 @@ from providers.probe import Subject
 from providers.trial import try_provider
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.rows import SECRET, make_credential, make_provider
-from tests.support.upstream.script import Close, Json, Reset, Send, Stall
+from tests.support.upstream.script import Close, Json, Reset, Send, Stall, Step
 
 pytestmark = pytest.mark.django_db
 
 
-def at(fake: FakeUpstream, kind: str, **fields: object) -> Provider:
+def at(fake: FakeUpstream, kind: str, **fields: Any) -> Provider:
     """A provider of this kind at the fake."""
     url = {"openai": fake.openai_url, "openai_compatible": fake.openai_url}.get(kind, fake.url)
     fields = {"base_url": url, "allow_private_addresses": True, "secret": SECRET, **fields}
@@ -76,7 +77,7 @@ def test_each_enabled_credential_is_tried_and_named_by_its_end(fake_upstream: Fa
     ],
 )
 def test_what_goes_wrong_is_said_in_plain_words(
-    fake_upstream: FakeUpstream, steps: list[object], expected: str
+    fake_upstream: FakeUpstream, steps: list[Step], expected: str
 ) -> None:
     fake_upstream.script("/v1/models", steps)
     ((ok, said),) = words(at(fake_upstream, "openai"))

@@ -29,7 +29,7 @@ def build() -> Snapshot:
     return build_snapshot(vault())
 
 
-def corrupt(row: Any, column: str, value: object) -> None:
+def corrupt(row: Any, column: str, value: Any) -> None:
     """Write what no form lets through, as another program might. SQLite takes anything anywhere."""
     table = row._meta.db_table
     with connection.cursor() as cursor:
@@ -248,7 +248,7 @@ def test_edits_while_the_tables_are_read_give_no_mixture(monkeypatch: pytest.Mon
     """An edit comes between two queries of the first reading: that reading is thrown away."""
     make_provider("first", kind="ollama")
     publish("somebody", "before")
-    reads = []
+    reads: list[int] = []
     inner = tables._read
 
     def read(revision: int) -> tables.Tables:

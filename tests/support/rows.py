@@ -64,7 +64,7 @@ def make_key(team: str = "crew", **fields: Any) -> Key:
 
 def make_staff(*permissions: str, name: str = "ops") -> User:
     """A member of staff with these permissions (`app.codename`) and no others."""
-    user = User.objects.create_user(name, password="of no use", is_staff=True)
+    user = User.objects.create_user(name, is_staff=True)
     for permission in permissions:
         app, _, codename = permission.partition(".")
         user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
