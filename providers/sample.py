@@ -88,7 +88,7 @@ class _Sampler:
         properties: dict[str, Any] = {}
         required: list[Any] = []
         for schema in schemas:
-            if isinstance(schema, dict) and isinstance(where := schema.get("$ref"), str) and len(schemas) > 1:
+            if isinstance(schema, dict) and isinstance(where := schema.get("$ref"), str):
                 schema = self._target(where)
             if isinstance(schema, dict):
                 merged |= schema

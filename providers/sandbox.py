@@ -163,7 +163,8 @@ def _said(body: JsonObject) -> tuple[str | None, str]:
 
 def _words(body: JsonObject) -> str:
     """The label, and something of the last words of the user or of a tool."""
-    last = next((each for each in reversed(body["messages"]) if each["role"] in ("user", "tool")), {})
+    spoken: Iterator[JsonObject] = (m for m in reversed(body["messages"]) if m["role"] in ("user", "tool"))
+    last = next(spoken, {})
     content = last.get("content")
     if isinstance(content, list):
         content = " ".join(part["text"] for part in content if part["type"] == "text")
