@@ -7,18 +7,26 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from dialects import errors
 from pipeline.call import Record, Refusal
 
 # A model answers in tens of milliseconds to minutes.
 _CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 # What the gateway adds is counted in fractions of a millisecond.
 _OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+# Error codes of the gateway's own catalogue, which are always named.
+_CODES = frozenset(
+    fault.openai_code or fault.name for fault in vars(errors).values() if isinstance(fault, errors.Fault)
+)
+# Beside them the codes of single occurrences: some dozens of ours, and whatever a provider makes up.
+_MAX_CODES = 100
 
 
 class Metrics:
     """A book of the pipeline (`opened`, `closed`) and of the door (`refused`)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._codes = set(_CODES)
         self._requests = Counter(
             "gateway_requests",
             "Requests by how they ended; code is ok or the error code.",
@@ -75,7 +83,7 @@ class Metrics:
     def closed(self, record: Record) -> None:
         surface, provider = record.surface, record.provider
         self._in_flight.labels(surface).dec()
-        self._requests.labels(surface, record.route, str(record.status), record.code or "ok").inc()
+        self._requests.labels(surface, record.route, str(record.status), self._code(record.code)).inc()
         self._seconds.labels(surface, provider).observe(record.ended - record.started)
         if record.first_content:
             self._first_token.labels(surface, provider).observe(record.first_content - record.started)
@@ -83,14 +91,25 @@ class Metrics:
             own = record.first_byte - record.started - record.upstream_seconds
             self._overhead.labels(surface).observe(max(0.0, own))
         for attempt in record.attempts:
-            self._attempts.labels(attempt.provider, attempt.outcome).inc()
+            self._attempts.labels(attempt.provider, self._code(attempt.outcome)).inc()
         if record.dropped:
             self._dropped.labels(surface, provider).inc(len(record.dropped))
         self._count_tokens(record)
 
     def refused(self, refusal: Refusal) -> None:
         """A request that was refused at the door, before it became a call."""
-        self._requests.labels(refusal.surface, "", str(refusal.status), refusal.code).inc()
+        self._requests.labels(refusal.surface, "", str(refusal.status), self._code(refusal.code)).inc()
+
+    def _code(self, code: str) -> str:
+        """The label for a code: itself, or "other" where there are too many of them already."""
+        if code in self._codes:
+            return code
+        if not code:
+            return "ok"
+        if len(self._codes) >= _MAX_CODES:
+            return "other"
+        self._codes.add(code)
+        return code
 
     def _count_tokens(self, record: Record) -> None:
         usage = record.usage

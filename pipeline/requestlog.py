@@ -6,6 +6,10 @@ from typing import Any, Protocol
 
 from pipeline.call import Record, Refusal
 
+# A line stays short whatever a client makes up for names.
+_MAX_TEXT = 200
+_MAX_DROPPED = 20
+
 
 class Log(Protocol):
     """The part of a structured logger that is used here."""
@@ -33,10 +37,10 @@ class RequestLog:
             surface=record.surface,
             team=record.team,
             key=record.key_prefix,
-            model=record.model,
+            model=record.model[:_MAX_TEXT],
             route=record.route,
             provider=record.provider,
-            upstream_model=record.upstream_model,
+            upstream_model=record.upstream_model[:_MAX_TEXT],
             revision=record.revision,
             stream=record.stream,
             status=record.status,
@@ -51,7 +55,7 @@ class RequestLog:
             cache_read_tokens=usage.cache_read if usage else None,
             usage_source=usage.source if usage else None,
             attempts=[f"{a.provider}:{a.outcome}" for a in record.attempts],
-            dropped=record.dropped or None,
+            dropped=[name[:_MAX_TEXT] for name in record.dropped[:_MAX_DROPPED]] or None,
         )
 
     def refused(self, refusal: Refusal) -> None:

@@ -27,7 +27,7 @@ from routing.snapshot import Credential, Target
 
 # An error page is read this far and no further: enough for any real message.
 ERROR_LIMIT = 64 * 1024
-# An error's words follow its status at once; a provider that drips them keeps the client from the next target.
+# An error's words follow its status at once; a provider that drips them keeps the next target waiting.
 ERROR_SECONDS = 5.0
 # A whole answer: 2048 embeddings of 3072 numbers are about 60 MB of JSON.
 ANSWER_LIMIT = 128 * 1024 * 1024
