@@ -1,4 +1,4 @@
-"""What the environment and config.yaml say, checked and merged into one frozen value. The environment wins."""
+"""What the environment and config.yaml say, checked and merged into one value. The environment wins."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NAMES = (
     "SERVER_PORT",
     "WORKERS",
 )
-# config.yaml's `server` section: its fields and the variables that win over them. Secrets have no place there.
+# config.yaml's `server` section: its fields and the variables that win over them. Secrets do not go there.
 SERVER_FIELDS = {
     "host": "SERVER_HOST",
     "port": "SERVER_PORT",
@@ -61,7 +61,7 @@ SERVER_FIELDS = {
 Value = TypeVar("Value")
 
 
-class ConfigProblem(Exception):
+class SettingsError(Exception):
     """The configuration is wrong. `problems`: one line each that names the value; no secret is in them."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -79,8 +79,8 @@ class ProviderValues:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings of one process. `document` is config.yaml as plain data, None without one; `database` is a
-    row of Django's DATABASES without options."""
+    """All settings of one process. `document` is config.yaml as plain data, None without one, and `environ`
+    is where its `env:NAME` look; `database` is a row of Django's DATABASES without options."""
 
     environment: Literal["development", "production"]
     host: str
@@ -95,6 +95,7 @@ class Config:
     providers: Mapping[str, ProviderValues]
     default_provider: str | None
     document: Any = field(repr=False)
+    environ: Mapping[str, str] = field(repr=False)
     bootstrap_key: str | None = field(repr=False)
     admin_password: str | None = field(repr=False)
     metrics_token: str | None = field(repr=False)
@@ -106,14 +107,14 @@ class Config:
 
 
 def load(environ: Mapping[str, str], folder: Path) -> Config:
-    """The configuration of a process that was started in `folder`. Raises ConfigProblem with all problems.
+    """The configuration of a process that was started in `folder`. Raises SettingsError with all problems.
 
     Reads config.yaml, and in development makes the data folder and a master secret where there is none.
     """
     reader = _Reader(environ, folder)
     config = reader.config()
     if reader.problems or config is None:
-        raise ConfigProblem(reader.problems)
+        raise SettingsError(reader.problems)
     return config
 
 
@@ -152,6 +153,7 @@ class _Reader:
             "providers": providers,
             "default_provider": self._default_provider(),
             "document": self._document,
+            "environ": self._environ,
             "bootstrap_key": self._checked("BOOTSTRAP_KEY", check_chosen, WeakKeyError),
             "admin_password": self._checked("ADMIN_PASSWORD", _password, ValueError),
             "metrics_token": self._text("METRICS_TOKEN"),

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import structlog
 
-# What a key looks like: ours, the providers', and whatever follows Bearer. Nothing should bring one here; this
-# is the net under that.
+# What a key looks like: ours, the providers', and whatever follows Bearer. Nothing should bring one here;
+# this is the net under that.
 _SECRET = re.compile(
     r"(?i)\b(?:gw|sk|pk|xai|gsk|hf)[-_][a-z0-9_\-]{12,}|\bAIza[\w\-]{20,}|(?<=bearer )[\w\-.~+/]{8,}=*"
 )

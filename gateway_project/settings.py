@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gateway_project.env import Config, ConfigProblem, from_process
+from gateway_project.env import Config, SettingsError, from_process
 from gateway_project.logs import configure
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -17,7 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 def _config() -> Config:
     try:
         return from_process()
-    except ConfigProblem as error:
+    except SettingsError as error:
         # For a person, who needs the words and not where in the program they arose.
         sys.exit("\n".join(["The gateway's configuration is wrong:", *(f"  {p}" for p in error.problems)]))
 
@@ -26,8 +26,8 @@ GATEWAY = _config()
 
 SECRET_KEY = GATEWAY.secrets.django_key
 DEBUG = False
-# Nothing is built from the Host header, and the names under which a gateway is called are its operators' affair.
-# What a wrong one could do to the admin, the cookies' and the CSRF check's own rules prevent.
+# Nothing is built from the Host header, and by which names a gateway is called is its operators' affair. What a
+# wrong one could do to the admin, the cookies' and the CSRF check's own rules prevent.
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "gateway_project.urls"
 ASGI_APPLICATION = "gateway_project.asgi.application"
@@ -126,8 +126,8 @@ AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 
-# A browser sends Secure cookies over TLS and to this machine; an address that is declared to be plain HTTP on a
-# private network gets cookies that work there.
+# A browser sends Secure cookies over TLS and to this machine; an address that is declared to be plain HTTP
+# gets cookies that work there.
 _PLAIN = GATEWAY.public_url is not None and GATEWAY.public_url.startswith("http://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = GATEWAY.production and not _PLAIN
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
@@ -159,6 +159,7 @@ WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
 WHITENOISE_AUTOREFRESH = False
 # The files are small and come from disk; an async reader for them would gain nothing.
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators", Warning)
+warnings.filterwarnings("ignore", "No directory at", UserWarning)  # the same folder, not collected yet
 
 # --- The admin's look
 
