@@ -44,6 +44,8 @@ _KNOWN = tuple((room, re.compile(rf"\((?:.*/)?(?:{files})")) for room, files in 
 # A loop that is written in C has no frames: its own work and the kernel's reads are its caller's innermost.
 _LOOP = re.compile(r"\((?:.*/)?(?:asyncio/runners|asyncio/base_events|twisted/internet/asyncioreactor)\.py")
 _OTHER = "event loop and reads"
+# A helper thread that waits for work, which py-spy cannot tell from one that has some.
+_WAITS = re.compile(r"(?:wait \(threading|_worker \(concurrent/futures/thread)\.py")
 _SPY = Path(sys.executable).parent / "py-spy"
 _RATE = 397  # samples a second: no divisor of anything that ticks
 _STREAMS = 256
@@ -84,6 +86,8 @@ def read_samples(lines: Iterable[str]) -> Budget:
     for line in lines:
         stack, _, count = line.rpartition(" ")
         frames = stack.split(";")
+        if _WAITS.search(frames[-1]):
+            continue
         rooms[room_of(frames)] += int(count)
         functions[re.sub(r":[0-9]+\)$", ")", frames[-1])] += int(count)
     return Budget(rooms, functions)

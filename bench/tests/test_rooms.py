@@ -40,6 +40,17 @@ def test_samples_are_counted_by_room_and_by_function_whatever_the_line() -> None
     assert budget.functions["Door._serve (apiv1/door.py)"] == 40
 
 
+def test_threads_that_wait_are_no_cost() -> None:
+    budget = read_samples(
+        [
+            "run (threading.py:982);_worker (concurrent/futures/thread.py:81) 70",
+            "watch (routing/watch.py:90);Condition.wait (threading.py:320) 20",
+            f"{_SERVER} 10",
+        ]
+    )
+    assert budget.rooms == {"server": 10}
+
+
 def test_shares_become_microseconds_of_the_undisturbed_run() -> None:
     text = table(read_samples([f"{_SERVER};{_DOOR} 25", f"{_SERVER} 75"]), 200.0, "request")
     assert "| door | 25.0% | 50.0 |" in text
