@@ -114,7 +114,7 @@ def _seed_config(config: Config) -> SeedConfig:
 
 
 def _first_admin(config: Config) -> str | None:
-    """Make the admin where there is no user who could log in as one. Returns the password if it made one up."""
+    """Make the admin where no user could log in as one. Returns the password if it made one up."""
     users = get_user_model()._default_manager
     if users.filter(is_superuser=True).exists():
         return None

@@ -26,8 +26,8 @@ GATEWAY = _config()
 
 SECRET_KEY = GATEWAY.secrets.django_key
 DEBUG = False
-# Nothing is built from the Host header, and by which names a gateway is called is its operators' affair. What a
-# wrong one could do to the admin, the cookies' and the CSRF check's own rules prevent.
+# Nothing is built from the Host header, and by which names a gateway is called is its operators' affair.
+# What a wrong one could do to the admin, the cookies' and the CSRF check's own rules prevent.
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "gateway_project.urls"
 ASGI_APPLICATION = "gateway_project.asgi.application"

@@ -108,7 +108,8 @@ def end_with_parent() -> None:
     """In a worker: end like on SIGTERM when the parent is gone."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read(1024):
+        # Not by way of sys.stdin, whose lock would be held for good when the interpreter ends.
+        while os.read(0, 1024):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
