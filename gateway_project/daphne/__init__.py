@@ -1,0 +1,1 @@
+"""Daphne, hardened for strangers: strict heads, capped bodies, deadlines, back-pressure, an orderly end."""

@@ -1,0 +1,1 @@
+"""Of Daphne, which has no types: what this project uses."""
