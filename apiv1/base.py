@@ -7,14 +7,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.core.exceptions import RequestDataTooBig
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+    UnreadablePostError,
+)
 from rest_framework.views import APIView
 
 from apiv1.auth import Authenticator
 from apiv1.errors import draining, error_reply
 from apiv1.inbound import Inbound, check_host, check_query, read_headers
-from apiv1.stream import pieces
-from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, Detail, Family, GatewayError
+from apiv1.stream import Pieces, closing
+from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, SIZE, Detail, Family, GatewayError
 from pipeline.call import Call, Handler, Refusal, Reply
 from routing.snapshot import ApiKey, Snapshot
 
@@ -174,7 +181,12 @@ class GatewayView(APIView):
         headers, duplicates = read_headers(scope["headers"])
 
         async def body() -> bytes:
-            return request.body
+            try:
+                return request.body
+            except RequestDataTooBig:
+                raise GatewayError(SIZE, "The request body is larger than this address takes.") from None
+            except UnreadablePostError:
+                raise asyncio.CancelledError from None
 
         inbound = Inbound(
             method=request.method or "GET",
@@ -183,6 +195,7 @@ class GatewayView(APIView):
             headers=headers,
             body=body,
             duplicates=duplicates,
+            version=scope.get("http_version", "1.1"),
         )
         services: Services = scope["state"]["services"]
         reply = await self.respond(inbound, services, captured)
@@ -191,5 +204,5 @@ class GatewayView(APIView):
             if reply.call is not None:
                 reply.call.close()
             return HttpResponse(reply.body, status=reply.status, headers=fields)
-        stream: AsyncIterator[bytes] = pieces(reply, services.fault)
+        stream: AsyncIterator[bytes] = closing(Pieces(reply, services.fault))
         return StreamingHttpResponse(stream, status=reply.status, headers=fields)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from apiv1.base import GatewayView, Visit
 from apiv1.errors import SAFE_HEADERS, request_id_headers
 from apiv1.inbound import check_media
+from dialects.errors import bad_request
 from dialects.parse import parse_json, without_bom
 from dialects.types import Dialect
 from pipeline.call import Call, Record, Reply
@@ -20,6 +21,8 @@ _FORWARDABLE = tuple(sorted(frozenset().union(*(kind.forward for kind in KINDS.v
 # Field names come from the client: what a header cannot hold is replaced, and the list is cut.
 _NOT_IN_HEADER = re.compile(r"[^\x21-\x2b\x2d-\x7e]")
 _MAX_DROPPED = 1000
+# Far over any real name; it goes into error messages and log lines.
+_MAX_MODEL = 256
 
 
 class CallView(GatewayView):
@@ -30,12 +33,14 @@ class CallView(GatewayView):
     async def post(self, visit: Visit) -> Reply:
         """The pipeline's reply with the headers that every reply has."""
         inbound = visit.inbound
-        check_media(inbound.headers)
+        check_media(inbound)
         raw = without_bom(await inbound.body())
         # Only now: the time that the client took to send is not the gateway's.
         started = time.monotonic()
         body = parse_json(raw)
         facts = self.dialect.facts(body)
+        if len(facts.model) > _MAX_MODEL:
+            raise bad_request(f"The name of the model is longer than {_MAX_MODEL} characters.", "model")
         key, snapshot = visit.key, visit.snapshot
         record = Record(
             request_id=inbound.request_id,

@@ -8,13 +8,14 @@ write the reply.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from apiv1.base import GatewayView, Services
 from apiv1.errors import draining, error_reply
 from apiv1.inbound import Inbound, Presence, read_headers
-from apiv1.stream import pieces
+from apiv1.stream import Pieces
 from dialects.errors import SIZE, SLOW_REQUEST, GatewayError
 from pipeline.call import Reply
 
@@ -27,6 +28,9 @@ Send = Callable[[Message], Awaitable[None]]
 MAX_BODY = 20 * 1024 * 1024
 # The largest body over a line of 3 Mbit/s; whoever is slower holds memory too long.
 BODY_SECONDS = 60.0
+# How long a refused body is still read, and thrown away, after the reply: closing at once would reset the
+# connection, and a client that is still sending would never see why.
+LINGER_SECONDS = 2.0
 _CLOSE = (b"connection", b"close")
 
 
@@ -82,6 +86,7 @@ class Door:
     async def _serve(self, scope: Scope, passage: _Passage, send: Send) -> None:
         view, captured = self._find(scope["path"])
         headers, duplicates = read_headers(scope["headers"])
+        passage.announced = headers.get("content-length", "")
         inbound = Inbound(
             method=scope["method"],
             path=scope["path"],
@@ -90,6 +95,7 @@ class Door:
             body=passage.body,
             duplicates=duplicates,
             presence=passage.presence,
+            version=scope.get("http_version", "1.1"),
         )
         try:
             reply = await view.respond(inbound, self._services, captured)
@@ -102,7 +108,9 @@ class Door:
         if passage.unread(inbound.method):
             # What is left of the body would be taken for the next request, or waited for in vain.
             head.append(_CLOSE)
-        if isinstance(reply.body, bytes):
+            # A client that waits to be told to go on is told not to: it sends nothing more.
+            await _write_whole(reply, head, send, None if "expect" in headers else passage.linger)
+        elif isinstance(reply.body, bytes):
             await _write_whole(reply, head, send)
         else:
             await self._write_stream(reply, head, passage, send)
@@ -119,7 +127,7 @@ class Door:
     async def _write_stream(
         self, reply: Reply, head: list[tuple[bytes, bytes]], passage: _Passage, send: Send
     ) -> None:
-        stream = pieces(reply, self._services.fault, passage.presence)
+        stream = Pieces(reply, self._services.fault, passage.presence)
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": head})
             async for piece in stream:
@@ -138,7 +146,17 @@ class Door:
 class _Passage:
     """One request's way through the door: its body, and whether anybody still waits for the answer."""
 
-    __slots__ = ("_max_body", "_over", "_read", "_receive", "_seconds", "_task", "_watch", "presence")
+    __slots__ = (
+        "_max_body",
+        "_over",
+        "_read",
+        "_receive",
+        "_seconds",
+        "_task",
+        "_watch",
+        "announced",
+        "presence",
+    )
 
     def __init__(self, receive: Receive, max_body: int, seconds: float) -> None:
         self._receive = receive
@@ -149,9 +167,13 @@ class _Passage:
         self._read = False
         self._over = False
         self.presence = Presence()
+        # The length that the client gives, as it gives it.
+        self.announced = ""
 
     async def body(self) -> bytes:
         """The whole body; from then on a client that leaves ends the request."""
+        if self.announced.isdecimal() and (len(self.announced) > 12 or int(self.announced) > self._max_body):
+            raise _too_large(self._max_body)
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             body: bytes = message.get("body", b"")
@@ -194,6 +216,13 @@ class _Passage:
         """True when a body may be on its way that nobody reads."""
         return not self._read and method not in ("GET", "HEAD")
 
+    async def linger(self) -> None:
+        """Take what the client still sends of a body that nobody wants, for a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await self._receive()).get("more_body", False):
+                    pass
+
     def give_up(self, why: Any) -> None:
         """End the request wherever it waits."""
         if not self._over and self._task is not None:
@@ -211,13 +240,22 @@ class _Passage:
             self._watch.cancel()
 
 
-async def _write_whole(reply: Reply, head: list[tuple[bytes, bytes]], send: Send) -> None:
+async def _write_whole(
+    reply: Reply,
+    head: list[tuple[bytes, bytes]],
+    send: Send,
+    linger: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     body = reply.body
     if not isinstance(body, bytes):
         raise TypeError("a whole body is bytes")
     head.append((b"content-length", b"%d" % len(body)))
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
+        if linger is not None:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await linger()
+            body = b""
         await send({"type": "http.response.body", "body": body})
     finally:
         if reply.call is not None:

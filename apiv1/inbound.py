@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import unquote
 
 from dialects.errors import MEDIA, Detail, GatewayError, bad_request
 
 # Headers of which two with different values have no meaning.
 _SINGLE = frozenset({"authorization", "x-api-key", "content-type", "content-encoding", "host"})
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "access_token"})
 
 
 @dataclass(slots=True)
@@ -23,7 +27,8 @@ class Presence:
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """`path` is without root path and query; `headers` are lower case; `body` reads the whole body, once
-    (GatewayError 413 or 408); `duplicates` names single-valued headers that came twice."""
+    (GatewayError 413 or 408); `duplicates` names single-valued headers that came twice; `version` is that of
+    HTTP."""
 
     method: str
     path: str
@@ -32,6 +37,7 @@ class Inbound:
     body: Callable[[], Awaitable[bytes]]
     duplicates: frozenset[str] = frozenset()
     presence: Presence = field(default_factory=Presence)
+    version: str = "1.1"
     request_id: str = field(default_factory=lambda: "req_" + secrets.token_hex(12))
 
 
@@ -53,13 +59,23 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], fr
 
 
 def check_host(inbound: Inbound) -> None:
-    """Refuse a request with two Host headers: proxies in front may have believed the other one."""
+    """Refuse a Host that others may read differently: sent twice, missing where HTTP requires it, or with
+    more in it than a name and a port. The gateway itself routes by path alone."""
+    host = inbound.headers.get("host")
     if "host" in inbound.duplicates:
         raise bad_request("The Host header was sent twice.", code="invalid_host")
+    if host is None and inbound.version != "1.0":
+        raise bad_request("The Host header is missing.", code="invalid_host")
+    if host and not _HOST.fullmatch(host):
+        raise bad_request("The Host header is not a name with an optional port.", code="invalid_host")
 
 
-def check_media(headers: dict[str, str]) -> None:
+def check_media(inbound: Inbound) -> None:
     """Refuse what is not JSON in UTF-8, uncompressed. A missing content type passes as JSON."""
+    headers = inbound.headers
+    for name in ("content-type", "content-encoding"):
+        if name in inbound.duplicates:
+            raise bad_request(f"The header {name} was sent twice.", code="invalid_header")
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise GatewayError(MEDIA, "Compressed request bodies are not supported; send the JSON as it is.")
@@ -74,8 +90,8 @@ def check_media(headers: dict[str, str]) -> None:
 def check_query(query: bytes) -> None:
     """Refuse a key in the URL: addresses end up in logs and histories."""
     if query:
-        for pair in query.lower().split(b"&"):
-            if pair.partition(b"=")[0] in (b"key", b"api_key", b"api-key", b"apikey", b"access_token"):
+        for pair in query.decode("latin-1").split("&"):
+            if unquote(pair.partition("=")[0]).lower() in _KEY_NAMES:
                 raise bad_request(
                     "A key must be sent in the Authorization or x-api-key header, never in the URL.",
                     code="key_in_url",

@@ -12,32 +12,68 @@ from pipeline.call import Call, Reply
 Fault = Callable[[str, BaseException], None]
 
 
-async def pieces(reply: Reply, fault: Fault, presence: Presence | None = None) -> AsyncGenerator[bytes]:
-    """The body's pieces. Whatever fails is said in-band; whichever way it ends, the call is closed then."""
-    call, body = reply.call, reply.body
-    if call is None or isinstance(body, bytes):
-        raise TypeError("only a call's reply has a body in pieces")
-    try:
-        async for piece in body:
-            yield piece
-    except (asyncio.CancelledError, GeneratorExit):
-        _given_up(call, presence)
-        raise
-    except Exception as error:  # noqa: BLE001 - the door: a stream that has begun must still be ended in-band
-        fault(call.id, error)
+class Pieces:
+    """A streamed reply's body. Whatever fails is said in-band, as the last piece.
+
+    Whoever writes it calls `aclose` in the end, whatever happens and whether or not a piece was taken: an
+    iterator and no generator, because a generator that was never started has no end that would run.
+    """
+
+    def __init__(self, reply: Reply, fault: Fault, presence: Presence | None = None) -> None:
+        if reply.call is None or isinstance(reply.body, bytes):
+            raise TypeError("only a call's reply has a body in pieces")
+        self._call: Call = reply.call
+        self._body = reply.body
+        self._fault = fault
+        self._presence = presence
+        self._over = False
+
+    def __aiter__(self) -> Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._over:
+            raise StopAsyncIteration
+        try:
+            return await anext(self._body)
+        except StopAsyncIteration:
+            self._over = True
+            raise
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the door: a stream that has begun must still be ended in-band
+            self._over = True
+            return self._failed(error)
+
+    async def aclose(self) -> None:
+        """Give back what the call holds. Idempotent. Before the last piece it means: nobody reads on."""
+        if not self._over:
+            self._over = True
+            self._given_up()
+        try:
+            await self._body.aclose()
+        finally:
+            self._call.close()
+
+    def _failed(self, error: Exception) -> bytes:
+        call = self._call
+        self._fault(call.id, error)
         internal = GatewayError(INTERNAL, "The gateway failed in the middle of this answer.")
         call.record.outcome, call.record.code = "error", internal.code
-        yield call.dialect.error_event(internal, call.id)
+        return call.dialect.error_event(internal, call.id)
+
+    def _given_up(self) -> None:
+        record = self._call.record
+        if self._presence is not None and self._presence.lost == "draining":
+            record.outcome, record.code = "error", "draining"
+        elif record.outcome == "ok":
+            record.outcome, record.code, record.status = "client_gone", "client_gone", 499
+
+
+async def closing(pieces: Pieces) -> AsyncGenerator[bytes]:
+    """The pieces for a writer that closes what it iterates over only if that is a generator."""
+    try:
+        async for piece in pieces:
+            yield piece
     finally:
-        try:
-            await body.aclose()
-        finally:
-            call.close()
-
-
-def _given_up(call: Call, presence: Presence | None) -> None:
-    record = call.record
-    if presence is not None and presence.lost == "draining":
-        record.outcome, record.code = "error", "draining"
-    elif record.outcome == "ok":
-        record.outcome, record.code, record.status = "client_gone", "client_gone", 499
+        await pieces.aclose()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -25,6 +26,8 @@ from pipeline.call import Reply
 _UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 # Anthropic's own bounds for one page.
 _MAX_PAGE = 1000
+# It knows three fields of a query.
+_MAX_FIELDS = 20
 
 
 class ChatCompletions(CallView):
@@ -94,7 +97,7 @@ class Model(ModelView):
     """GET /v1/models/{id}; an id may hold slashes and colons."""
 
     async def get(self, visit: Visit) -> Reply:
-        name = unquote(visit.captured)
+        name = visit.captured
         model = find(visit.snapshot, visit.key, name)
         if model is None:
             raise GatewayError(
@@ -115,13 +118,10 @@ class Unknown(GatewayView):
     def family_for(self, inbound: Inbound) -> Family:
         return "anthropic" if inbound.path.startswith("/v1/messages") else "openai"
 
+    def _handler(self, method: str) -> Callable[[Visit], Awaitable[Reply]]:  # noqa: ARG002 - nothing for all
+        return self.get
+
     async def get(self, visit: Visit) -> Reply:
-        return self._nothing(visit)
-
-    async def post(self, visit: Visit) -> Reply:
-        return self._nothing(visit)
-
-    def _nothing(self, visit: Visit) -> Reply:
         path = visit.inbound.path
         hint = ""
         if path.startswith("/v1/v1/"):
@@ -176,7 +176,10 @@ def _anthropic(model: Listed) -> dict[str, Any]:
 
 def _page(models: list[Listed], query: bytes) -> dict[str, Any]:
     """One page as Anthropic's list endpoint gives it: `limit` models after, or before, an id."""
-    asked = parse_qs(query.decode("latin-1"), max_num_fields=20)
+    try:
+        asked = parse_qs(query.decode("latin-1"), max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise bad_request("The query has too many fields.") from None
     limit = _limit(asked.get("limit", [str(_MAX_PAGE)])[-1])
     ids = [model.id for model in models]
     after, before = asked.get("after_id", [""])[-1], asked.get("before_id", [""])[-1]
@@ -195,7 +198,8 @@ def _page(models: list[Listed], query: bytes) -> dict[str, Any]:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MAX_PAGE):
+    # The length first: int() refuses thousands of digits with an error of its own.
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MAX_PAGE):
         raise bad_request(f"limit must be a number from 1 to {_MAX_PAGE}.", "limit")
     return int(text)
 
