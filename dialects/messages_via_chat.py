@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dialects.capabilities import resolve
@@ -11,12 +12,27 @@ from dialects.messages_via_chat_stream import MessageEvents, refusal_details, st
 from dialects.parts import invalid_answer, messages_usage, new_id, parsed_arguments
 from dialects.types import Event, JsonObject, ModelFacts, Usage
 
+# Fields of chat completions by their names here.
+_WORDS = {
+    "stop": "stop_sequences",
+    "reasoning_effort": "thinking",
+    "response_format": "output_config.format",
+    "tools.function": "tools",
+}
+_WORD = re.compile(
+    r"messages\[\d+\]|(?<![\w.'])(?:reasoning_effort|response_format|tools\.function|stop)(?![\w ])"
+)
+
 
 class MessagesViaChat:
-    """Translator. An instance serves one attempt."""
+    """Translator. An instance serves one attempt.
 
-    def __init__(self) -> None:
-        self._plan = Plan()
+    `between`: the messages go to another pair, which understands what chat completions themselves cannot say:
+    thinking that the provider sealed, and pictures in results.
+    """
+
+    def __init__(self, *, between: bool = False) -> None:
+        self._plan = Plan(between=between)
         self.dropped: list[str] = self._plan.losses
         self._model = ""
         self._events: MessageEvents | None = None
@@ -43,9 +59,13 @@ class MessagesViaChat:
     def finish(self) -> bytes:
         return self._stream().finish()
 
+    def client_words(self, text: str) -> str:
+        """A text about the messages that this pair made, in the words of the client's own body."""
+        return _WORD.sub(lambda found: _WORDS.get(found[0], "messages"), text)
+
     def _stream(self) -> MessageEvents:
         if self._events is None:
-            self._events = MessageEvents(self._plan.names, self._model)
+            self._events = MessageEvents(self._plan.names, self._model, between=self._plan.between)
         return self._events
 
     def _message(self, body: JsonObject) -> JsonObject:
@@ -53,7 +73,10 @@ class MessagesViaChat:
         message = choice["message"]
         content: list[JsonObject] = []
         thoughts = message.get("reasoning_content") or message.get("reasoning")
-        if type(thoughts) is str and thoughts:
+        blocks = message.get("thinking_blocks") if self._plan.between else None
+        if blocks:
+            content += [{"type": "thinking", **{k: b[k] for k in ("thinking", "signature")}} for b in blocks]
+        elif type(thoughts) is str and thoughts:
             content.append({"type": "thinking", "thinking": thoughts, "signature": ""})
         text = _text(message.get("content"))
         if text:

@@ -20,6 +20,7 @@ from dialects.parts import (
     openai_effort,
     openai_id,
     tool_arguments,
+    unsealed,
 )
 from dialects.types import JsonObject, ModelFacts
 
@@ -51,8 +52,10 @@ _TOOL_EXTRAS = (
 
 @dataclass(slots=True)
 class Plan:
-    """What the answer's reader must know of the request: the names given to tools."""
+    """What the answer's reader must know of the request: the names given to tools. `between`: another pair
+    stands between this one and the provider, and takes sealed thinking and an effort for any model."""
 
+    between: bool = False
     names: ToolNames = field(default_factory=lambda: ToolNames(_NAME_LIMIT))
     losses: Losses = field(default_factory=Losses)
 
@@ -167,6 +170,10 @@ class RequestBuilder:
 
     def _reasoning(self) -> None:
         effort, source = self._wanted_effort()
+        if self._plan.between:
+            if effort is not None:
+                self._out["reasoning_effort"] = effort
+            return
         with_tools = "tools" in self._out and "reasoning_with_tools" not in self._caps
         if "reasoning" in self._caps and with_tools:
             # These models take tools over chat completions only without reasoning, and must be told so.
@@ -265,6 +272,15 @@ class RequestBuilder:
                 self._losses.note("service_tier")
 
 
+@dataclass(slots=True)
+class _Said:
+    """What the assistant says in one message of OpenAI's."""
+
+    thoughts: list[JsonObject] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    calls: list[JsonObject] = field(default_factory=list)
+
+
 class Conversation:
     """OpenAI's messages as they grow."""
 
@@ -272,6 +288,7 @@ class Conversation:
         self.messages: list[JsonObject] = []
         self._names = plan.names
         self._losses = plan.losses
+        self._between = plan.between
         self._instructor = "developer" if "max_completion_tokens" in caps else "system"
         self._marks = "cache_breakpoints" in caps
 
@@ -375,6 +392,10 @@ class Conversation:
             return [{"type": "file", "file": file}]
         if kind == "text" and type(data) is str:
             return [{"type": "text", "text": f"{title}\n\n{data}" if title else data}]
+        url = source.get("url")
+        if self._between and kind == "url" and type(url) is str and is_web_url(url):
+            file = {"filename": title} if title else {}
+            return [{"type": "file", "file": {**file, "file_url": url}}]
         if kind == "content":
             return self._inner(source.get("content"), f"{where}.source.content")
         raise _field(
@@ -411,20 +432,26 @@ class Conversation:
         call_id = block.get("tool_use_id")
         if type(call_id) is not str or not call_id:
             raise _field(f"{where}.tool_use_id", "Field required")
+        parts = self._inner(block.get("content"), f"{where}.content")
         texts = []
-        for part in self._inner(block.get("content"), f"{where}.content"):
+        for part in parts:
             if part["type"] == "text":
                 texts.append(part["text"])
             else:
                 # A tool's message takes text only; the picture follows in the user's.
                 texts.append(_IMAGE_BELOW)
                 pictures.append(part)
-        text = "\n".join(texts)
+        content: Any = "\n".join(texts)
+        if self._between and len(pictures):
+            # Another pair takes them where they are.
+            content = [*parts]
+            pictures.clear()
         if block.get("is_error") is True:
-            text = f"Error: {text}"
+            said = {"type": "text", "text": "Error:"}
+            content = f"Error: {content}" if type(content) is str else [said, *content]
         if block.get("cache_control") is not None:
             self._losses.note("cache_control")
-        self.messages.append({"role": "tool", "tool_call_id": openai_id(call_id), "content": text})
+        self.messages.append({"role": "tool", "tool_call_id": openai_id(call_id), "content": content})
 
     # --- Assistant ---
 
@@ -432,14 +459,19 @@ class Conversation:
         if type(content) is str:
             self.messages.append({"role": "assistant", "content": content})
             return
-        texts: list[str] = []
-        calls: list[JsonObject] = []
+        said = _Said()
         for index, block in enumerate(content):
             kind = block["type"]
             if kind == "text":
-                texts.append(block["text"])
+                said.texts.append(block["text"])
             elif kind == "tool_use":
-                calls.append(self._call(block, f"{where}.{index}"))
+                said.calls.append(self._call(block, f"{where}.{index}"))
+            elif self._between and kind == "thinking" and unsealed(block.get("signature")):
+                if said.texts or said.calls:
+                    # What was thought after words and calls stays after them.
+                    self._say(said)
+                    said = _Said()
+                said.thoughts.append(block)
             elif kind in ("thinking", "redacted_thinking"):
                 self._losses.note("messages.content.thinking")
             else:
@@ -447,13 +479,20 @@ class Conversation:
                 self._losses.note("messages.content.server_tools")
             if block.get("cache_control") is not None:
                 self._losses.note("cache_control")
-        if not texts and not calls:
+        self._say(said)
+
+    def _say(self, said: _Said) -> None:
+        if not said.texts and not said.calls:
+            if said.thoughts:
+                self._losses.note("messages.content.thinking")
             return
-        message: JsonObject = {"role": "assistant", "content": "".join(texts) or None}
-        if calls:
-            message["tool_calls"] = calls
+        message: JsonObject = {"role": "assistant", "content": "".join(said.texts) or None}
+        if said.calls:
+            message["tool_calls"] = said.calls
         elif message["content"] is None:
             message["content"] = ""
+        if said.thoughts:
+            message["thinking_blocks"] = said.thoughts
         self.messages.append(message)
 
     def _call(self, block: JsonObject, where: str) -> JsonObject:

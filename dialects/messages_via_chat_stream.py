@@ -52,8 +52,11 @@ class MessageEvents:
     are written one after the other.
     """
 
-    def __init__(self, names: ToolNames, model: str) -> None:
+    def __init__(self, names: ToolNames, model: str, *, between: bool = False) -> None:
         self._names = names
+        # True: the chunks are another pair's, which gives whole blocks of sealed thinking besides its text.
+        self._between = between
+        self._signature = ""
         self._model = model
         self._begun = False
         self._index = -1
@@ -123,7 +126,11 @@ class MessageEvents:
     def _delta(self, delta: JsonObject) -> bytes:
         out = b""
         if len(delta) > 1 or "content" not in delta:
-            out = self._thoughts(delta.get("reasoning_content") or delta.get("reasoning"))
+            blocks = delta.get("thinking_blocks") if self._between else None
+            if blocks:
+                out = b"".join(map(self._block, blocks))
+            else:
+                out = self._thoughts(delta.get("reasoning_content") or delta.get("reasoning"))
         content = delta.get("content")
         if content:
             out += self._text(content)
@@ -157,6 +164,14 @@ class MessageEvents:
             return b""
         out = self._drain_calls() + self._start({"type": "thinking", "thinking": "", "signature": ""})
         return out + _DELTA % (self._index, _THINKING, escape(orjson.dumps(text)))
+
+    def _block(self, block: JsonObject) -> bytes:
+        """The end of the open thinking with its signature, or thinking that is not shown."""
+        out = b""
+        if self._open != "thinking":
+            out = self._drain_calls() + self._start({"type": "thinking", "thinking": "", "signature": ""})
+        self._signature = block["signature"]
+        return out + self._close()
 
     def _text(self, text: Any) -> bytes:
         if type(text) is list:
@@ -272,7 +287,8 @@ class MessageEvents:
         out = _STOP % self._index
         if self._open == "thinking":
             # The type wants a signature; an empty one says that nobody has signed.
-            out = _DELTA % (self._index, _SIGNATURE, b'""') + out
+            out = _DELTA % (self._index, _SIGNATURE, escape(orjson.dumps(self._signature))) + out
+            self._signature = ""
         self._open = ""
         return out
 

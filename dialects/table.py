@@ -8,6 +8,7 @@ from functools import partial
 from dialects.chat import CHAT
 from dialects.chat_via_messages import ChatViaMessages
 from dialects.chat_via_ollama import ChatViaOllama
+from dialects.chat_via_responses import ChatViaResponses
 from dialects.completions import COMPLETIONS
 from dialects.completions_via_chat import CompletionsViaChat
 from dialects.composed import Composed
@@ -39,16 +40,20 @@ DIALECTS: Mapping[str, Dialect] = {
 
 # What chat completions cannot say themselves, above all signed thinking, goes between two pairs all the same.
 _RESPONSES_BETWEEN = partial(ResponsesViaChat, between=True)
+_MESSAGES_BETWEEN = partial(MessagesViaChat, between=True)
 
 # (client, provider) to a new translator. The same name on both sides needs none: the bytes go through.
 TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
     ("chat", "messages"): ChatViaMessages,
     ("chat", "ollama_chat"): ChatViaOllama,
+    ("chat", "responses"): ChatViaResponses,
     ("messages", "chat"): MessagesViaChat,
     ("messages", "ollama_chat"): MessagesViaOllama,
+    ("messages", "responses"): partial(Composed, _MESSAGES_BETWEEN, CHAT, ChatViaResponses),
     ("completions", "chat"): CompletionsViaChat,
     ("completions", "messages"): partial(Composed, CompletionsViaChat, CHAT, ChatViaMessages),
     ("completions", "ollama_chat"): partial(Composed, CompletionsViaChat, CHAT, ChatViaOllama),
+    ("completions", "responses"): partial(Composed, CompletionsViaChat, CHAT, ChatViaResponses),
     ("responses", "chat"): ResponsesViaChat,
     ("responses", "messages"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaMessages),
     ("responses", "ollama_chat"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaOllama),

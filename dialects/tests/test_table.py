@@ -29,12 +29,18 @@ EVENTFUL = ("messages", "responses")
 USER = [{"role": "user", "content": "Hi"}]
 MINIMAL: dict[str, JsonObject] = {
     "chat": {"messages": USER},
-    "messages": {"messages": USER, "max_tokens": 5},
+    "messages": {"messages": USER, "max_tokens": 50},
     "completions": {"prompt": "Hi"},
     "embeddings": {"input": "Hi"},
     "responses": {"input": "Hi"},
 }
-MODELS = {"messages": "claude-haiku-4-5", "chat": "gpt-4o", "ollama_chat": "llama3.2", "ollama_embed": "m"}
+MODELS = {
+    "messages": "claude-haiku-4-5",
+    "chat": "gpt-4o",
+    "responses": "gpt-4o",
+    "ollama_chat": "llama3.2",
+    "ollama_embed": "m",
+}
 ANSWERS: dict[str, JsonObject] = {
     "chat": {
         "id": "chatcmpl-1",
@@ -65,6 +71,20 @@ ANSWERS: dict[str, JsonObject] = {
         "eval_count": 2,
     },
     "ollama_embed": {"model": "m", "embeddings": [[0.5]], "prompt_eval_count": 3},
+    "responses": {
+        "id": "resp_1",
+        "object": "response",
+        "status": "completed",
+        "model": "gpt-4o",
+        "output": [
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "Hello", "annotations": []}],
+            }
+        ],
+        "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
+    },
 }
 
 
@@ -85,7 +105,22 @@ def claude_stream() -> bytes:
     return b"".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)
 
 
+def response_stream() -> bytes:
+    answer = ANSWERS["responses"]
+    at = {"output_index": 0, "content_index": 0}
+    events: list[JsonObject] = [
+        {"type": "response.created", "response": {**answer, "output": [], "status": "in_progress"}},
+        {"type": "response.output_item.added", "output_index": 0, "item": {"type": "message", "content": []}},
+        {"type": "response.output_text.delta", **at, "delta": "Hello"},
+        {"type": "response.output_text.done", **at, "text": "Hello"},
+        {"type": "response.output_item.done", "output_index": 0, "item": answer["output"][0]},
+        {"type": "response.completed", "response": answer},
+    ]
+    return b"".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)
+
+
 STREAMS = {
+    "responses": response_stream(),
     "chat": chat_stream(
         {"delta": {"role": "assistant", "content": ""}},
         {"delta": {"content": "Hello"}},
