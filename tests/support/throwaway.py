@@ -10,6 +10,9 @@ import os
 import secrets
 import shutil
 import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 for _name in list(os.environ):
     if _name.startswith("LLM_GATEWAY_") or _name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
