@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -94,8 +94,8 @@ class GatewayView(APIView):
     """
 
     # Read by DRF alone; the key check of `respond` stands before every handler.
-    authentication_classes: ClassVar[list[Any]] = []
-    permission_classes: ClassVar[list[Any]] = []
+    authentication_classes: Sequence[Any] = ()
+    permission_classes: Sequence[Any] = ()
     surface: ClassVar[str] = ""
     family: ClassVar[Family] = "openai"
     # True for the few addresses that answer without a key.

@@ -174,38 +174,35 @@ class _Passage:
         """The whole body; from then on a client that leaves ends the request."""
         if self.announced.isdecimal() and (len(self.announced) > 12 or int(self.announced) > self._max_body):
             raise _too_large(self._max_body)
-        message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-        else:
-            body = await self._more(message)
-        self._read = True
-        if len(body) > self._max_body:
-            raise _too_large(self._max_body)
-        self._watch = asyncio.create_task(self._notice())
-        return body
-
-    async def _more(self, message: Message) -> bytes:
-        parts: list[bytes] = []
-        size = 0
         try:
             async with asyncio.timeout(self._seconds):
-                while True:
-                    if message["type"] == "http.disconnect":
-                        self.presence.lost = "client_gone"
-                        raise asyncio.CancelledError
-                    part = message.get("body", b"")
-                    size += len(part)
-                    if size > self._max_body:
-                        raise _too_large(self._max_body)
-                    parts.append(part)
-                    if not message.get("more_body", False):
-                        return b"".join(parts)
-                    message = await self._receive()
+                body = await self._whole()
         except TimeoutError:
             raise GatewayError(
                 SLOW_REQUEST, f"The request body did not arrive within {self._seconds:g} seconds."
             ) from None
+        self._watch = asyncio.create_task(self._notice())
+        return body
+
+    async def _whole(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.presence.lost = "client_gone"
+                raise asyncio.CancelledError
+            part: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            self._read = not more
+            size += len(part)
+            if size > self._max_body:
+                raise _too_large(self._max_body)
+            if not more and not parts:
+                return part
+            parts.append(part)
+            if not more:
+                return b"".join(parts)
 
     async def _notice(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
