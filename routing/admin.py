@@ -23,7 +23,7 @@ from unfold.forms import PaginationInlineFormSet
 from accounts.admin import ApiKeyAdmin, TeamAdmin
 from accounts.models import ApiKey, Team
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
-from providers.models import CatalogueModel, Provider
+from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_base import CsvExport, Published
 from routing.models import Revision, Route, Target, check_targets
 
@@ -203,3 +203,14 @@ class PublishedTeamAdmin(TeamAdmin, Published, CsvExport):
 @admin.register(ApiKey)
 class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
     """Keys, published."""
+
+    def sample_model(self, key: ApiKey) -> str:
+        """Where the key allows all, a model that somebody answers for."""
+        if key.allowed_models:
+            return super().sample_model(key)
+        usable = set(Credential.objects.filter(enabled=True).values_list("provider__kind", flat=True))
+        if "openai" not in usable and "anthropic" in usable:
+            return "claude-haiku-4-5"
+        if not usable and Route.objects.filter(pattern="sandbox", enabled=True).exists():
+            return "sandbox"
+        return super().sample_model(key)

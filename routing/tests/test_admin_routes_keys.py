@@ -175,6 +175,23 @@ def test_a_key_is_shown_once_and_works(operator: Client) -> None:
     assert key not in str(only_revision().summary)
 
 
+@pytest.mark.parametrize(
+    ("providers", "model"),
+    [
+        (["openai", "anthropic"], "gpt-4o-mini"),
+        (["anthropic"], "claude-haiku-4-5"),
+        ([], "sandbox"),
+    ],
+)
+def test_the_lines_to_copy_name_a_model_that_answers(
+    operator: Client, providers: list[str], model: str
+) -> None:
+    for name in providers:
+        make_provider(name)
+    make_route("sandbox", make_provider("sandbox"))
+    assert f"&quot;model&quot;: &quot;{model}&quot;" in issue(operator).content.decode()
+
+
 @pytest.mark.parametrize("button", ["_addanother", "_continue", "_save"])
 def test_whichever_button_is_pressed_shows_the_key(operator: Client, button: str) -> None:
     assert "gw-" in issue(operator, **{button: "1"}).content.decode()
