@@ -23,7 +23,7 @@ class Application:
     """ASGI 3. Under a server with `lifespan` it starts and stops the gateway itself; another server calls
     `gateway.start()` and `gateway.stop()`."""
 
-    def __init__(self, gateway: Gateway, django: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+    def __init__(self, gateway: Gateway, django: Callable[..., Awaitable[None]]) -> None:
         self.gateway = gateway
         self._django = django
 

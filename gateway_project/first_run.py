@@ -120,7 +120,7 @@ def _first_admin(config: Config) -> str | None:
         return None
     password = config.admin_password or secrets.token_urlsafe(15)
     user = users.filter(username=ADMIN).first() or get_user_model()(username=ADMIN)
-    user.is_staff = user.is_superuser = user.is_active = True  # type: ignore[attr-defined]  # it is Django's own user
+    user.is_staff = user.is_superuser = user.is_active = True
     user.set_password(password)
     user.save()
     return None if config.admin_password else password

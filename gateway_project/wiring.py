@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import structlog
@@ -29,6 +29,7 @@ from providers.apps import ProvidersConfig
 from providers.crypto import Vault
 from providers.sandbox import SandboxTransport
 from providers.transport import HttpTransport
+from providers.wire import Transport
 from routing.snapshot import EMPTY
 from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
@@ -55,7 +56,7 @@ class Gateway:
         vault = Vault(config.secrets.vault_keys)
         self._holder = SnapshotHolder(EMPTY)
         self._watcher = Watcher(self._holder, TableSource(config.data_dir / "last-good", vault))
-        self._transports = {"http": HttpTransport(), "sandbox": SandboxTransport()}
+        self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
         metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
         self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)
         self.services = Services(
@@ -77,10 +78,6 @@ class Gateway:
         """Read the configuration and begin to watch it. While the database is away, what it last said serves;
         where there is nothing of that either, /ready says no until the watcher finds it."""
         await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
-        if self._holder.current is EMPTY:
-            recalled = await asyncio.to_thread(self._source.recall)
-            if recalled is not None and self._holder.current is EMPTY:
-                self._holder.current = recalled
 
     def cut(self) -> None:
         """End every open request, in-band where its reply has begun."""

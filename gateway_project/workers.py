@@ -70,7 +70,7 @@ class Workers:
                 self._ever_sound = self._ever_sound or now - started > _SOUND_SECONDS
                 continue
             del self._running[slot]
-            mark_process_dead(process.pid)
+            mark_process_dead(process.pid)  # type: ignore[no-untyped-call]  # the library has no types here
             if not self._ending:
                 self._mourn(slot, status, now - started)
         for slot, moment in list(self._again.items()):
