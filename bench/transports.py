@@ -127,9 +127,9 @@ class BareTransport:
         key = Key(tls=False, host=name, port=int(port), allow_private=True)
         pairs = [("host", host), ("content-length", str(len(request.body))), *request.headers.items()]
         lines = [f"{request.method} /{path} HTTP/1.1", *(f"{name}: {value}" for name, value in pairs)]
-        data = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + request.body
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
         connection = self._pool.take(key) or await self._pool.connect(key, request.connect)
-        exchange = connection.send(data, request.first_byte, request.idle)
+        exchange = connection.send(head, request.body, (request.first_byte, request.idle))
         await exchange.head()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers}
         return BareResponse(exchange.status, headers, exchange.receive, exchange.close)

@@ -10,6 +10,8 @@ import httptools
 from providers.wire import Reason, UpstreamError
 
 Headers = list[tuple[bytes, bytes]]
+# Seconds until an answer begins, and between two pieces of it.
+Limits = tuple[float, float]
 
 # An answer's head beyond this is an attack or a fault: nginx and Envoy allow 32 to 60 KiB.
 HEAD_LIMIT = 64 * 1024
@@ -18,9 +20,14 @@ HEAD_LIMIT = 64 * 1024
 BUFFER_LIMIT = 64 * 1024
 # The size of one read, and of the buffer that all connections of a pool share for it.
 SCRATCH_SIZE = 64 * 1024
+# A long body is handed on in such parts, the next when the last is gone: asyncio copies what the network does
+# not take at once, and an answer that comes early is heard in between.
+WRITE_SIZE = 256 * 1024
 # A stale keep-alive connection answers the first packet with a reset, one round trip later. When more time
 # has passed the provider was at work, and sending again could be billed twice.
 STALE_SECONDS = 2.0
+
+_NOTHING = memoryview(b"")
 
 
 class Owner(Protocol):
@@ -61,7 +68,8 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, connection: Connection, first_byte: float, idle: float) -> None:
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        first_byte, idle = limits
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = connection
         self._idle = idle
@@ -195,8 +203,8 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, owner: Owner, key: object) -> None:
         self.key = key
         self.idle_since = 0.0
-        # False while a part of the request still waits to be written.
-        self.all_sent = True
+        self._rest = _NOTHING  # what of the request is still to be handed to the network
+        self._flushed = True  # the network has taken all that it was handed
         self._owner = owner
         self._exchange: Exchange | None = None
         self._served = 0
@@ -223,19 +231,38 @@ class Connection(asyncio.BufferedProtocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, data: bytes, first_byte: float, idle: float) -> Exchange:
-        """Write a whole request (head and body); the answer comes to the exchange."""
-        assert self._transport is not None  # noqa: S101 - a programmer's error
-        self._exchange = Exchange(self, first_byte, idle)
+    @property
+    def all_sent(self) -> bool:
+        """False while a part of the request still waits to be written."""
+        return self._flushed and not self._rest
+
+    def send(self, head: bytes, body: bytes, limits: Limits) -> Exchange:
+        """Write a request; the answer, or the failure, comes to the exchange."""
+        exchange = Exchange(self, limits)
+        if self._transport is None:
+            exchange.fail("reset", "the connection closed before the request", sent=False)
+            return exchange
+        self._exchange = exchange
         self._served += 1
-        self._transport.write(data)
-        return self._exchange
+        if len(body) <= WRITE_SIZE:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._rest = memoryview(body)
+            self._write_more()
+        return exchange
 
     def abandon(self) -> None:
         """Close at once, without another word, whatever is under way."""
         self._exchange = None
+        self._rest = _NOTHING
         if self._transport is not None:
             self._transport.abort()
+
+    def _write_more(self) -> None:
+        while self._rest and self._flushed and self._transport is not None:
+            part, self._rest = self._rest[:WRITE_SIZE], self._rest[WRITE_SIZE:]
+            self._transport.write(part)
 
     def resume(self) -> None:
         """The consumer has caught up."""
@@ -251,10 +278,11 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=1, low=0)
 
     def pause_writing(self) -> None:
-        self.all_sent = False
+        self._flushed = False
 
     def resume_writing(self) -> None:
-        self.all_sent = True
+        self._flushed = True
+        self._write_more()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         return self._owner.scratch
@@ -282,6 +310,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
+        # Not left to asyncio, which would first write the rest of a request that nobody reads any more.
+        if self._transport is not None:
+            self._transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -325,6 +356,8 @@ class Connection(asyncio.BufferedProtocol):
         status = self._parser.get_status_code()
         if status == 101:
             self._refuse("invalid", "the provider switched to another protocol")
+        if status < 100:
+            self._refuse("invalid", "the answer has no valid status")
         if status < 200:
             self._headers = []  # an interim answer: the real one follows
             return

@@ -12,6 +12,8 @@ from providers.wire import UpstreamError
 STEP = 256 * 1024
 _GZIP = zlib.MAX_WBITS | 16
 _RAW = -zlib.MAX_WBITS
+# Members of a gzip body; each costs more than it gives if it is empty, and servers send one.
+_MEMBERS = 100
 
 
 class Inflate:
@@ -22,6 +24,7 @@ class Inflate:
         self._inflate = zlib.decompressobj(_GZIP)
         self._start = b""
         self._begun = False
+        self._members = 1
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What `data` unpacks to, in pieces of at most STEP. Raises UpstreamError "invalid"."""
@@ -43,6 +46,9 @@ class Inflate:
             data = self._inflate.unconsumed_tail
             if self._inflate.eof and self._inflate.unused_data:
                 data = self._inflate.unused_data  # gzip may have several members
+                self._members += 1
+                if self._members > _MEMBERS:
+                    raise UpstreamError("invalid", "the answer is compressed in too many parts", sent=True)
                 self._inflate = zlib.decompressobj(self._wbits)
 
     def finish(self) -> None:

@@ -132,17 +132,23 @@ class Pool:
             sock.close()
             raise
         self._open.add(connection)
+        if self._closed:
+            connection.abandon()  # the pool was closed meanwhile, and does not look again
+            raise UpstreamError("refused", "the transport is closed", sent=False)
         return connection
 
     async def _dial(self, key: Key, seconds: float) -> socket.socket:
         """A socket to the first address that accepts; each is judged right before it is tried, and gets its
-        share of the time, so that one that never answers does not keep the next from being tried."""
+        share of the time that is left, so that one that never answers does not keep the next from being
+        tried."""
+        end = asyncio.get_running_loop().time() + seconds
         addresses = await self._resolver.addresses(key.host)
         failure: OSError | None = None
-        for address in addresses:
+        for tried, address in enumerate(addresses):
             check_address(address, allow_private=key.allow_private)
+            left = end - asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(seconds / len(addresses)):
+                async with asyncio.timeout(left / (len(addresses) - tried)):
                     return await _open_socket(address, key.port)
             except OSError as error:
                 failure = error

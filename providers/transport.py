@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import httpx
 
-from providers.connection import Exchange
+from providers.connection import Exchange, Limits
 from providers.decoding import decoder
 from providers.egress import Resolver
 from providers.pool import Key, Pool
@@ -169,12 +169,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
         timeouts: Mapping[str, float] = extensions["timeout"]
         tls = url.scheme == "https"
         key = Key(tls, url.raw_host.decode(), url.port or (443 if tls else 80), extensions["allow_private"])
-        data = _head(request) + await _content(request)
-        limits = (extensions["first_byte"], timeouts["read"])
-        exchange = await self._reuse(key, data, limits)
+        parts = (_head(request), await _content(request), (extensions["first_byte"], timeouts["read"]))
+        exchange = await self._reuse(key, parts)
         if exchange is None:
             connection = await self.pool.connect(key, timeouts["connect"])
-            exchange = connection.send(data, *limits)
+            exchange = connection.send(*parts)
             await exchange.head()
         return httpx.Response(exchange.status, headers=exchange.headers, stream=_Body(exchange))
 
@@ -182,13 +181,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
         """Close every connection."""
         await self.pool.aclose()
 
-    async def _reuse(self, key: Key, data: bytes, limits: tuple[float, float]) -> Exchange | None:
+    async def _reuse(self, key: Key, parts: tuple[bytes, bytes, Limits]) -> Exchange | None:
         """Try an idle connection. None: there is none, or the provider had closed it unseen; then, and only
         then, the request is sent once more."""
         connection = self.pool.take(key)
         if connection is None:
             return None
-        exchange = connection.send(data, *limits)
+        exchange = connection.send(*parts)
         try:
             await exchange.head()
         except UpstreamError:
@@ -244,6 +243,9 @@ def _address(text: str) -> tuple[httpx.URL, str]:
 
 def _head(request: httpx.Request) -> bytes:
     """The request line and headers as they go out. Raises UpstreamError where a header would break out."""
+    if request.method in ("HEAD", "CONNECT"):
+        # Their answers end otherwise than the parser expects, and no provider needs them.
+        raise UpstreamError("invalid", f"{request.method} is not supported", sent=False)
     pairs = request.headers.raw
     first = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)
     head = first + b"\r\n".join([b": ".join(pair) for pair in pairs])
