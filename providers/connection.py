@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Protocol, cast
 
 import httptools
@@ -57,12 +58,12 @@ class Exchange:
         "_idle",
         "_last",
         "_loop",
-        "_paused",
         "_pieces",
         "_size",
         "_timer",
         "_waiter",
         "headers",
+        "paused",
         "stale",
         "started",
         "status",
@@ -75,7 +76,7 @@ class Exchange:
         self._idle = idle
         self._pieces: list[bytes] = []
         self._size = 0
-        self._paused = False
+        self.paused = False
         self._answering = False  # the head is here, and the timer is the body's
         self._ended = False
         self._closed = False
@@ -109,8 +110,8 @@ class Exchange:
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._size = 0
-        if self._paused:
-            self._paused = False
+        if self.paused:
+            self.paused = False
             self._last = self._loop.time()
             if self._connection is not None:
                 self._connection.resume()
@@ -151,8 +152,8 @@ class Exchange:
                 self._stop_timer()
                 self._timer = self._loop.call_later(self._idle, self._idle_over)
             self._wake()
-        self._paused = self._size > BUFFER_LIMIT
-        return self._paused
+        self.paused = self._size > BUFFER_LIMIT
+        return self.paused
 
     def end(self) -> None:
         """The answer is whole, and the connection is no longer ours."""
@@ -260,9 +261,22 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _write_more(self) -> None:
-        while self._rest and self._flushed and self._transport is not None:
+        while self._rest and self._flushed and self.usable:
+            if self._has_word():
+                asyncio.get_running_loop().call_soon(self._write_more)
+                return
             part, self._rest = self._rest[:WRITE_SIZE], self._rest[WRITE_SIZE:]
-            self._transport.write(part)
+            cast(asyncio.Transport, self._transport).write(part)
+
+    def _has_word(self) -> bool:
+        """Something has come that is still to be read. It may be a refusal, after which the provider closed:
+        writing into that would fail, and the refusal be lost."""
+        exchange, transport = self._exchange, self._transport
+        if exchange is None or exchange.paused or transport is None:
+            return False
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def resume(self) -> None:
         """The consumer has caught up."""

@@ -25,6 +25,7 @@ from tests.support.upstream.script import Json
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 LONG = bytes(20 * 1024 * 1024)
 EARLY = b"HTTP/1.1 413 Content Too Large\r\n"
+TIMES = 20
 
 
 @asynccontextmanager
@@ -208,3 +209,25 @@ async def test_an_offer_to_upgrade_is_an_ordinary_answer(
 ) -> None:
     upstream.script("", [Json(200, {}, {"connection": "upgrade", "upgrade": "h2c"})], check=False)
     assert await fetch(transport, ask(upstream.url)) == b"{}"
+
+
+async def test_a_refusal_is_not_lost_to_a_provider_that_closes_at_once(transport: HttpTransport) -> None:
+    # In a thread, since the reset has to come while we write. What the provider leaves unread makes its
+    # closing a reset, and writing into that would fail before the refusal is read.
+    def refuse(listener: socket.socket) -> None:
+        with listener:
+            for _ in range(TIMES):
+                connection = listener.accept()[0]
+                with connection:
+                    for _ in range(20):
+                        connection.recv(64 * 1024)
+                    connection.sendall(EARLY + b"content-length: 2\r\n\r\n{}")
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=refuse, args=[listener])
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    for _ in range(TIMES):
+        response = await transport.send(ask(url, LONG))
+        assert (response.status, await response.read(10)) == (413, b"{}")
+    thread.join()
