@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import struct
 from collections.abc import Iterable
@@ -32,12 +33,23 @@ class Reply:
         return orjson.loads(self.body)
 
 
+class _Buffer(io.BufferedReader):
+    """What was received. http.client would close it with each reply, and lose what it had read ahead."""
+
+    def makefile(self, *_: object) -> _Buffer:
+        return self
+
+    def close(self) -> None:
+        """Not before the connection."""
+
+
 class Wire:
     """A connection to the gateway."""
 
     def __init__(self, gateway: LiveGateway) -> None:
         self._gateway = gateway
         self.socket = socket.create_connection(("127.0.0.1", gateway.port), timeout=_PATIENCE)
+        self._buffer = _Buffer(socket.SocketIO(self.socket, "r"))
 
     def __enter__(self) -> Self:
         return self
@@ -78,9 +90,7 @@ class Wire:
 
     def reply(self, method: str = "POST") -> Reply:
         """Read one whole reply."""
-        response = http.client.HTTPResponse(self.socket, method=method)
-        response.begin()
-        return Reply(response)
+        return _parsed(self._buffer, method)
 
     def until(self, mark: bytes) -> bytes:
         """Read up to and including `mark`."""
@@ -90,6 +100,11 @@ class Wire:
             assert piece, f"the connection ended before {mark!r}: {data!r}"
             data += piece
         return data
+
+    def rest(self, begun: bytes) -> Reply:
+        """The chunked reply that began with these bytes, read to its end."""
+        data = begun + self.until(b"\r\n0\r\n\r\n")
+        return _parsed(_Buffer(io.BytesIO(data)), "POST")  # type: ignore[arg-type]  # it is read like a raw file
 
     def closed(self) -> bool:
         """Wait for the gateway to close the connection; what it still sends is dropped."""
@@ -106,3 +121,9 @@ class Wire:
         """Leave with a RST."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
+
+
+def _parsed(buffer: _Buffer, method: str) -> Reply:
+    response = http.client.HTTPResponse(buffer, method=method)  # type: ignore[arg-type]  # it only calls makefile
+    response.begin()
+    return Reply(response)
