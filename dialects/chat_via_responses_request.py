@@ -9,11 +9,12 @@ from dialects import schema
 from dialects.capabilities import max_output_of
 from dialects.chat import wrong_type
 from dialects.errors import GatewayError, bad_request
-from dialects.parts import EFFORTS, Losses, as_text, data_url, is_web_url, openai_effort, unsealed
+from dialects.parts import EFFORTS, Losses, as_text, data_url, is_web_url, openai_effort, openai_id, unsealed
 from dialects.types import JsonObject, ModelFacts
 
-# The least that responses take as a cap.
+# The least that responses take as a cap, and the longest id of a call.
 _MIN_CAP = 16
+_ID_LIMIT = 64
 _SAME = (
     "metadata",
     "user",
@@ -287,14 +288,14 @@ class Items:
                 "type": "custom_tool_call",
                 "input": as_text(custom.get("input"), f"{where}.custom.input"),
             }
-            self._items.append({**made, "call_id": call_id, "name": _name(custom, f"{where}.custom")})
+            self._items.append({**made, "call_id": _short(call_id), "name": _name(custom, f"{where}.custom")})
             return
         function = call.get("function")
         if type(function) is not dict:
             raise _missing(f"{where}.function")
         arguments = as_text(function.get("arguments"), f"{where}.function.arguments")
         made = {"type": "function_call", "arguments": arguments or "{}"}
-        self._items.append({**made, "call_id": call_id, "name": _name(function, f"{where}.function")})
+        self._items.append({**made, "call_id": _short(call_id), "name": _name(function, f"{where}.function")})
 
     def _add_output(self, message: JsonObject, where: str) -> None:
         call_id = f"call_{self._function_calls}"
@@ -306,7 +307,11 @@ class Items:
         if type(content) is list:
             content = [_part(part, f"{where}.content[{i}]") for i, part in enumerate(content)]
         kind = "custom_tool_call_output" if call_id in self._custom else "function_call_output"
-        self._items.append({"type": kind, "call_id": call_id, "output": content or ""})
+        self._items.append({"type": kind, "call_id": _short(call_id), "output": content or ""})
+
+
+def _short(call_id: str) -> str:
+    return openai_id(call_id) if len(call_id) > _ID_LIMIT else call_id
 
 
 def _said(kind: str, text: str) -> JsonObject:

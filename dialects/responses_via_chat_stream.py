@@ -37,19 +37,26 @@ class _Writer:
 
 
 class _Item:
-    """One item of the output as it grows. `item` is what the client has of it at the end."""
+    """One item of the output as it grows. `item` is what the client has of it at the end.
 
-    def __init__(self, writer: _Writer, index: int, item: JsonObject) -> None:
+    Its place in the output is taken when its first event goes out: some readers append items as they come.
+    """
+
+    def __init__(self, writer: _Writer, output: list[_Item], item: JsonObject) -> None:
         self._writer = writer
-        self._place = {"item_id": item["id"], "output_index": index}
-        self._index = index
+        self._output = output
+        self._index = 0
+        self._place: JsonObject = {}
         self.item = item
+
+    def open(self) -> bytes:
+        self._index = len(self._output)
+        self._output.append(self)
+        self._place = {"item_id": self.item["id"], "output_index": self._index}
+        return self._writer.event("response.output_item.added", output_index=self._index, item=self.item)
 
     def _head(self, name: bytes, place: bytes = b"") -> bytes:
         return _DELTA % (name, name, self.item["id"].encode(), self._index, place)
-
-    def _added(self) -> bytes:
-        return self._writer.event("response.output_item.added", output_index=self._index, item=self.item)
 
     def _done(self, status: str) -> bytes:
         self.item["status"] = status
@@ -59,10 +66,10 @@ class _Item:
 class _Message(_Item):
     """A message of the model: parts of text and refusal, one open at a time."""
 
-    def __init__(self, writer: _Writer, index: int) -> None:
+    def __init__(self, writer: _Writer, output: list[_Item]) -> None:
         super().__init__(
             writer,
-            index,
+            output,
             {
                 "id": new_id("msg_"),
                 "type": "message",
@@ -75,9 +82,6 @@ class _Message(_Item):
         self._part: JsonObject = {}
         self._pieces: list[str] = []
         self._delta = b""
-
-    def open(self) -> bytes:
-        return self._added()
 
     def text(self, text: str, logprobs: list[JsonObject]) -> bytes:
         out = self._begin("output_text")
@@ -144,14 +148,11 @@ class _Message(_Item):
 class _Reasoning(_Item):
     """What the model thought, as the text of one summary."""
 
-    def __init__(self, writer: _Writer, index: int) -> None:
+    def __init__(self, writer: _Writer, output: list[_Item]) -> None:
         item = {"id": new_id("rs_"), "type": "reasoning", "status": "in_progress", "summary": []}
-        super().__init__(writer, index, item)
+        super().__init__(writer, output, item)
         self._pieces: list[str] = []
         self._delta = b""
-
-    def open(self) -> bytes:
-        return self._added()
 
     def think(self, text: str) -> bytes:
         out = b""
@@ -181,12 +182,12 @@ class _Reasoning(_Item):
 
 
 class _Call(_Item):
-    """A call of a function or a custom tool. Nothing goes out before its first argument or its end, since
-    its name may come in pieces until then."""
+    """A call of a function or a custom tool. Nothing goes out before its first argument, or before the model
+    turns to something else, since its name may come in pieces until then."""
 
-    def __init__(self, writer: _Writer, index: int, call_id: str) -> None:
+    def __init__(self, writer: _Writer, output: list[_Item], call_id: str) -> None:
         item = {"id": new_id("fc_"), "type": "function_call", "status": "in_progress", "call_id": call_id}
-        super().__init__(writer, index, item)
+        super().__init__(writer, output, item)
         self.upstream_id = call_id
         self.name = ""
         self.started = False
@@ -201,13 +202,13 @@ class _Call(_Item):
         return text.rstrip().endswith("}") and parsed_arguments(text) is not None
 
     def write(self, text: str, plan: Plan) -> bytes:
-        out = b"" if self.started else self._start(plan)
+        out = self.start(plan)
         self._pieces.append(text)
         # The input of a custom tool is known only when the function's arguments are whole.
         return out if self._custom else out + self._writer.delta(self._delta, text)
 
     def close(self, status: str, plan: Plan) -> bytes:
-        out = b"" if self.started else self._start(plan)
+        out = self.start(plan)
         self.closed = True
         text = "".join(self._pieces)
         if self._custom:
@@ -225,7 +226,10 @@ class _Call(_Item):
         out += self._writer.event("response.function_call_arguments.done", **self._place, arguments=text)
         return out + self._done(status)
 
-    def _start(self, plan: Plan) -> bytes:
+    def start(self, plan: Plan) -> bytes:
+        """Open it, if it is not open already."""
+        if self.started:
+            return b""
         self.started = True
         kind, name, namespace = plan.tools.back(self.name)
         self._custom = kind == "custom"
@@ -233,13 +237,14 @@ class _Call(_Item):
         if namespace:
             self.item["namespace"] = namespace
         if self._custom:
-            self.item["id"] = self._place["item_id"] = new_id("ctc_")
+            self.item["id"] = new_id("ctc_")
             self.item["type"] = "custom_tool_call"
             self.item["input"] = ""
         else:
             self.item["arguments"] = ""
-            self._delta = self._head(b"response.function_call_arguments.delta")
-        return self._added()
+        out = self.open()
+        self._delta = self._head(b"response.function_call_arguments.delta")
+        return out
 
 
 class ResponseEvents:
@@ -400,19 +405,18 @@ class ResponseEvents:
         """The open message, and the events that open it."""
         if isinstance(self._open, _Message):
             return b"", self._open
-        message = _Message(self._writer, len(self._items))
+        message = _Message(self._writer, self._items)
         return self._turn_to(message), message
 
     def _reasoning(self) -> tuple[bytes, _Reasoning]:
         """The open reasoning, and the events that open it."""
         if isinstance(self._open, _Reasoning):
             return b"", self._open
-        reasoning = _Reasoning(self._writer, len(self._items))
+        reasoning = _Reasoning(self._writer, self._items)
         return self._turn_to(reasoning), reasoning
 
     def _turn_to(self, item: _Message | _Reasoning) -> bytes:
         out = self._close("completed") + self._settle()
-        self._items.append(item)
         self._open = item
         return out + item.open()
 
@@ -461,17 +465,16 @@ class ResponseEvents:
         key = self._key(piece)
         if type(given) is not str or not given or given in self._call_ids:
             given = new_id("call_")
-        call = _Call(self._writer, len(self._items), given)
+        call = _Call(self._writer, self._items, given)
         call.upstream_id = piece.get("id") or given
         self._call_ids.add(given)
         self._keys[key] = call
-        self._items.append(call)
         self._calls.append(call)
         return call
 
     def _settle(self) -> bytes:
-        """Close the calls whose arguments are whole: the model turns to something else."""
-        out = b""
+        """Open every call and close those whose arguments are whole: the model turns to something else."""
+        out = b"".join(call.start(self._plan) for call in self._calls)
         for call in [c for c in self._calls if c.is_whole()]:
             out += call.close("completed", self._plan)
             self._calls.remove(call)
