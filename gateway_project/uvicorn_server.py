@@ -28,10 +28,12 @@ class Protocol(HttpToolsProtocol):
     """A connection whose heads are bounded in size and in time."""
 
     _head = 0
+    # What comes next belongs to a head; a body may come in packets of its own and takes the time it needs.
+    _awaits_head = True
     _timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        if self._timer is None and self._head == 0:
+        if self._timer is None and self._awaits_head:
             self._timer = self.loop.call_later(_HEAD_SECONDS, self._too_slow)
         super().data_received(data)
 
@@ -49,8 +51,13 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._done()
+        self._awaits_head = False
         if not self.transport.is_closing():
             super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._awaits_head = True
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()
