@@ -38,6 +38,7 @@ class CredentialInline(TabularInline):
     fields = ("label", "secret", "ending", "enabled", "managed_by_env")
     readonly_fields = ("ending", "managed_by_env")
     verbose_name_plural = "credentials"
+    hide_title = True
 
     def get_extra(self, request: HttpRequest, obj: Provider | None = None, **kwargs: Any) -> int:
         return 1 if obj is None else 0
@@ -195,7 +196,7 @@ class CatalogueModelAdmin(ModelAdmin):
         "price_out",
         "price_cached",
         "abilities",
-        "overridden",
+        "source",
     )
     list_filter = ("kind", "overridden", ("input_price", admin.EmptyFieldListFilter))
     search_fields = ("name",)
@@ -249,6 +250,10 @@ class CatalogueModelAdmin(ModelAdmin):
             else []
         )
         return ", ".join(word.replace("_", " ") for word in known)
+
+    @display(description="From", ordering="overridden", label={"by hand": "warning", "price list": "info"})
+    def source(self, obj: CatalogueModel) -> str:
+        return "by hand" if obj.overridden else "price list"
 
     @admin.action(description="Follow the price list again", permissions=["change"])
     def follow_price_list(self, request: HttpRequest, queryset: QuerySet[CatalogueModel]) -> None:

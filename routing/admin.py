@@ -6,7 +6,6 @@ registers.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
@@ -26,6 +25,7 @@ from providers.admin import CatalogueModelAdmin, ProviderAdmin
 from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_base import CsvExport, Published
 from routing.models import Revision, Route, Target, check_targets
+from routing.revisions import describe
 
 
 class TargetFormSet(PaginationInlineFormSet):
@@ -50,9 +50,17 @@ class TargetInline(TabularInline):
     fields = ("tier", "weight", "provider", "upstream_model", "body_patch", "enabled")
     ordering = ("tier", "-weight", "id")
     verbose_name_plural = "targets: the lowest tier first, within a tier by weight"
+    hide_title = True
 
     def get_extra(self, request: HttpRequest, obj: Route | None = None, **kwargs: Any) -> int:
         return 1 if obj is None else 0
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "body_patch":
+            # Nearly always empty: a row of the table is one line high, and grows where it is needed.
+            field.widget.attrs["rows"] = 1
+        return field
 
 
 class RouteForm(forms.ModelForm):
@@ -91,10 +99,11 @@ class RouteAdmin(Published, CsvExport):
     csv_fields: tuple[str, ...] = ("name", "pattern", "team", "priority", "enabled")
     warn_unsaved_form = True
     readonly_fields = ("managed_by_env",)
-    fieldsets = (
-        (None, {"fields": (("pattern", "name"), ("team", "priority"), "enabled")}),
-        ("Environment", {"fields": ("managed_by_env",), "classes": ("tab",)}),
-    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Route | None = None) -> Any:
+        fields: tuple[Any, ...] = (("pattern", "name"), ("team", "priority"), "enabled")
+        # Of interest on the one route that follows the environment, and on no other.
+        return [(None, {"fields": (*fields, "managed_by_env") if obj and obj.managed_by_env else fields})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         targets = Target.objects.select_related("provider")
@@ -181,8 +190,9 @@ class RevisionAdmin(ModelAdmin):
 
     @admin.display(description="Changes")
     def changes(self, obj: Revision) -> str:
-        text = json.dumps(obj.summary, indent=2, ensure_ascii=False)
-        return format_html('<pre style="white-space: pre-wrap">{}</pre>', text)
+        return format_html(
+            '<pre style="white-space: pre-wrap">{}</pre>', "\n".join(map(describe, obj.summary))
+        )
 
 
 @admin.register(Provider)

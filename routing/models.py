@@ -145,7 +145,7 @@ class Target(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.provider}/{self.upstream_model or '(same name)'}"
+        return f"{self.provider}/{self.upstream_model}" if self.upstream_model else str(self.provider)
 
 
 class Revision(models.Model):

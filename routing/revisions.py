@@ -1,4 +1,4 @@
-"""Numbers for changes: `publish` writes a revision with its change, `latest` says which is the last."""
+"""Numbers for changes: written with the change itself, read by whoever watches, and told in words."""
 
 from __future__ import annotations
 
@@ -42,3 +42,16 @@ def latest() -> int:
     """The number of the last revision, 0 before the first. One look at an index."""
     found: int | None = Revision.objects.aggregate(number=Max("number"))["number"]
     return found or 0
+
+
+def describe(change: Change) -> str:
+    """One change as a line: `+` added, `~` changed, `-` removed."""
+    mark = {"added": "+", "removed": "-", "deleted": "-"}.get(change["action"], "~")
+    parts = []
+    for name, value in change["fields"].items():
+        if isinstance(value, list) and len(value) == 2:
+            before, after = value
+            parts.append(f"{name}={after!r}" if mark == "+" else f"{name}: {before!r} -> {after!r}")
+        else:
+            parts.append(f"{name}: {value}")
+    return f"{mark} {change['object']}" + (f" ({'; '.join(parts)})" if parts else "")

@@ -12,4 +12,5 @@ class ModelAdmin(admin.ModelAdmin[Any]):
     actions_detail: Sequence[str]
     actions_row: Sequence[str]
 
-class TabularInline(admin.TabularInline[Any, Any]): ...
+class TabularInline(admin.TabularInline[Any, Any]):
+    hide_title: bool

@@ -15,7 +15,7 @@ from providers.apps import vault
 from routing.configfile import ConfigError, load_yaml, parse
 from routing.configfile_apply import Means, Outcome, apply, dry_run
 from routing.configfile_export import export, to_yaml
-from routing.revisions import Change
+from routing.revisions import describe
 
 
 class Command(BaseCommand):
@@ -65,19 +65,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{len(outcome.changes)} changes; nothing was written (--dry-run).")
         else:
             self.stdout.write(f"{len(outcome.changes)} changes, published as revision {outcome.revision}.")
-
-
-def describe(change: Change) -> str:
-    """One change as a line: `+` added, `~` changed, `-` removed."""
-    mark = {"added": "+", "removed": "-"}.get(change["action"], "~")
-    parts = []
-    for name, value in change["fields"].items():
-        if isinstance(value, list) and len(value) == 2:
-            before, after = value
-            parts.append(f"{name}={after!r}" if mark == "+" else f"{name}: {before!r} -> {after!r}")
-        else:
-            parts.append(f"{name}: {value}")
-    return f"{mark} {change['object']}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
 def _read(name: str) -> str:

@@ -1,0 +1,83 @@
+"""Takes the pictures of the admin for the README: a throwaway gateway, a real Chromium, docs/images/*.png.
+
+Run it from the project's folder: .venv/bin/python -m scripts.screenshots
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support.served import Served
+
+_IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
+
+
+def main() -> int:
+    """Write the pictures; 1 where there is no Chromium."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        print("No Chromium: scripts/browser.sh installs one.")
+        return 1
+    _IMAGES.mkdir(parents=True, exist_ok=True)
+    args = ["--no-sandbox"] if os.geteuid() == 0 else []
+    # Made-up keys, so that the providers look as they do in use; nothing is sent to them.
+    keys = {"OPENAI_API_KEY": "sk-made-up-0123456789abcd", "ANTHROPIC_API_KEY": "sk-ant-made-up-012345wxyz"}
+    with Served(**keys) as gateway, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=args)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, base_url=gateway.url)
+        _log_in(page, gateway.password)
+        _route(page)
+        _key(page)
+        page.goto("/admin/")
+        _take(page, "admin-home")
+        page.goto("/admin/providers/provider/")
+        _take(page, "admin-providers")
+        browser.close()
+    return 0
+
+
+def _log_in(page: Page, password: str) -> None:
+    page.goto("/admin/")
+    page.locator("[name=username]").fill("admin")
+    page.locator("[name=password]").fill(password)
+    page.locator("form button[type=submit]").click()
+    page.get_by_text("Last changes").wait_for()
+
+
+def _route(page: Page) -> None:
+    """A route with two targets in two tiers."""
+    page.goto("/admin/routing/route/")
+    page.get_by_role("link", name="gpt-*", exact=True).first.click()
+    page.get_by_role("link", name="Add another Target").click()
+    page.locator("#id_targets-1-provider").select_option(label="anthropic")
+    page.locator("#id_targets-1-upstream_model").fill("claude-sonnet-4-5")
+    page.locator("#id_targets-1-tier").fill("1")
+    page.get_by_role("button", name="Save and continue editing").click()
+    page.get_by_text("was changed successfully").wait_for()
+    page.reload()
+    _take(page, "admin-route")
+
+
+def _key(page: Page) -> None:
+    """A new key with its lines to copy. The gateway that it belongs to is gone when this script ends."""
+    page.goto("/admin/accounts/apikey/add/")
+    page.locator(".field-team .select2-selection").click()
+    page.locator(".select2-results__option", has_text="default").click()
+    page.locator("#id_label").fill("continuous integration")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.locator("#snippet-1").wait_for()
+    _take(page, "admin-key")
+
+
+def _take(page: Page, name: str) -> None:
+    page.screenshot(path=_IMAGES / f"{name}.png")
+    print(f"docs/images/{name}.png: {(_IMAGES / f'{name}.png').stat().st_size // 1024} KB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
