@@ -88,7 +88,7 @@ class LiveGateway:
         self.holder = SnapshotHolder(self.snapshot())
         self.transport = HttpTransport()
         metrics = Metrics(self.registry)
-        services = Services(
+        self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
             handler=build({"http": self.transport}, [metrics, self.ears], random.random, random.choice),
@@ -96,7 +96,7 @@ class LiveGateway:
             status=AlwaysReady(),
             fault=lambda _, error: self.faults.append(error),
         )
-        self.door = Door(services, EXACT, PREFIXES, **door)
+        self.door = Door(self.services, EXACT, PREFIXES, **door)
         self.port = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
@@ -111,6 +111,12 @@ class LiveGateway:
     @property
     def openai_url(self) -> str:
         return self.url + "/v1"
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that serves."""
+        assert self._loop is not None, "the gateway was not started"
+        return self._loop
 
     # -- what was seen
 
@@ -231,8 +237,7 @@ class LiveGateway:
 
     def cut(self) -> None:
         """What a server does when its patience with open requests ends."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self.door.cut)
+        self.loop.call_soon_threadsafe(self.door.cut)
 
     def stop(self) -> None:
         assert self._server is not None
