@@ -1,9 +1,9 @@
-"""Which transport should stand behind httpx's interface: requests per second and CPU of each candidate.
+"""Our transport beside httpx's own: requests per second, CPU, and what is left after clients that leave.
 
-Run as ``python -m bench.transports``. Every candidate is driven the way the gateway drives it (HttpTransport
-over an httpx.AsyncBaseTransport), in a process of its own on one core, against the mock upstream on another.
-What counts are the ratios within one run. The first row uses our pool without httpx's objects: the price of
-the interface is the difference to the second.
+Run as ``python -m bench.transports``. Each is driven the way the gateway drives it (HttpTransport over an
+httpx.AsyncBaseTransport), in a process of its own on one core, against the mock upstream on another. What
+counts are the ratios within one run. Another candidate is a row in CANDIDATES; those that were measured and
+refused are in docs/decisions/0001-upstream-transport.md.
 """
 
 import argparse
@@ -12,177 +12,57 @@ import contextlib
 import json
 import logging
 import os
+import random
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 
-import aiohttp
 import httpx
-import httpx_aiohttp
-import pyqwest
 import uvloop
-import yarl
 
 from bench.marks import Order, reply_fault
 from bench.processes import Cores, pinned
-from providers.pool import Key
-from providers.transport import HttpTransport, PooledTransport
-from providers.wire import Transport, UpstreamRequest, UpstreamResponse
+from providers.transport import HttpTransport
+from providers.wire import Transport, UpstreamError, UpstreamRequest, UpstreamResponse
 
 SECONDS = 4.0  # of each measurement, after a quarter as much of warming up
 STREAMS = 32
 RATE = 50  # chunks a second of each stream
+CHURNERS = 200  # clients that leave within LEAVE seconds, at any point of a stream
+LEAVE = 0.15
+TRIALS = 20  # requests after that, one second for each
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """The least that can stand between httpx's interface and aiohttp's client."""
-
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._urls: dict[int, yarl.URL] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60),
-            )
-        url = self._urls.get(id(request.url))
-        if url is None:
-            url = self._urls[id(request.url)] = yarl.URL(str(request.url), encoded=True)
-        headers = {name.decode(): value.decode() for name, value in request.headers.raw}
-        answer = await self._session.request(
-            request.method, url, headers=headers, data=await request.aread(), allow_redirects=False
-        )
-        return httpx.Response(answer.status, headers=list(answer.raw_headers), stream=_AiohttpBody(answer))
-
-    async def aclose(self) -> None:
-        """Close the session."""
-        if self._session is not None:
-            await self._session.close()
-
-
-class _AiohttpBody(httpx.AsyncByteStream):
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        piece = await self._answer.content.readany()
-        if not piece:
-            raise StopAsyncIteration
-        return piece
-
-    async def aclose(self) -> None:
-        self._answer.close()
-
-
-class PyqwestTransport(httpx.AsyncBaseTransport):
-    """The least between httpx's interface and pyqwest; its own adapter needs h2 and costs more."""
-
-    def __init__(self) -> None:
-        self._client = pyqwest.HTTPTransport(follow_redirects=False, enable_otel=False)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send it."""
-        headers = pyqwest.Headers([(name.decode(), value.decode()) for name, value in request.headers.raw])
-        answer = await self._client.execute(
-            pyqwest.Request(request.method, str(request.url), headers=headers, content=await request.aread())
-        )
-        pairs = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-        return httpx.Response(answer.status, headers=pairs, stream=_PyqwestBody(answer))
-
-
-class _PyqwestBody(httpx.AsyncByteStream):
-    def __init__(self, answer: pyqwest.Response) -> None:
-        self._pieces = aiter(answer.content)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return bytes(await anext(self._pieces))
-
-    async def aclose(self) -> None:
-        """Nothing: the bench reads every body to its end."""
-
-
-class BareTransport:
-    """Our pool without httpx's Request and Response."""
-
-    def __init__(self) -> None:
-        self._pool = PooledTransport().pool
-
-    async def send(self, request: UpstreamRequest) -> "BareResponse":
-        """Send it, headers and target as they would be made."""
-        host, _, path = request.url.removeprefix("http://").partition("/")
-        name, _, port = host.partition(":")
-        key = Key(tls=False, host=name, port=int(port), allow_private=True)
-        pairs = [("host", host), ("content-length", str(len(request.body))), *request.headers.items()]
-        lines = [f"{request.method} /{path} HTTP/1.1", *(f"{name}: {value}" for name, value in pairs)]
-        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-        connection = self._pool.take(key) or await self._pool.connect(key, request.connect)
-        exchange = connection.send(head, request.body, (request.first_byte, request.idle))
-        await exchange.head()
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers}
-        return BareResponse(exchange.status, headers, exchange.receive, exchange.close)
-
-    async def aclose(self) -> None:
-        """Close the pool."""
-        await self._pool.aclose()
-
-
-@dataclass(slots=True)
-class BareResponse:
-    """As the pipeline wants it."""
-
-    status: int
-    headers: dict[str, str]
-    receive: Callable[[], Awaitable[bytes]]
-    close: Callable[[], None]
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's pieces."""
-        while piece := await self.receive():
-            yield piece
-
-    async def read(self, limit: int) -> bytes:
-        """The body; `limit` is not needed here."""
-        del limit
-        return b"".join([piece async for piece in self.chunks()])
-
-    async def aclose(self) -> None:
-        """Let go."""
-        self.close()
-
-
+# httpx's own gets what is best for speed, and for churn a pool of the size at which a jam would show.
 _NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-CANDIDATES: dict[str, tuple[str, Callable[[], Transport]]] = {
-    "bare": ("our pool, no httpx objects", BareTransport),
-    "pooled": ("our pool (httptools)", HttpTransport),
-    "pyqwest": ("pyqwest, thin", lambda: HttpTransport(PyqwestTransport())),
-    "aiohttp": ("aiohttp, thin", lambda: HttpTransport(AiohttpTransport())),
-    "httpx-aiohttp": (
-        "httpx-aiohttp",
-        lambda: HttpTransport(httpx_aiohttp.AiohttpTransport(trust_env=False, limits=_NO_LIMITS)),
-    ),
-    "httpcore": (
-        "httpx's own (httpcore)",
-        lambda: HttpTransport(httpx.AsyncHTTPTransport(trust_env=False, limits=_NO_LIMITS)),
-    ),
+_FEW = httpx.Limits(max_connections=10, max_keepalive_connections=10)
+
+
+def _httpcore(limits: httpx.Limits) -> Transport:
+    return HttpTransport(httpx.AsyncHTTPTransport(trust_env=False, limits=limits))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A transport by its two makers: for speed, and for churn."""
+
+    label: str
+    fast: Callable[[], Transport]
+    churned: Callable[[], Transport]
+
+
+CANDIDATES: dict[str, Candidate] = {
+    "pooled": Candidate("our pool (httptools)", HttpTransport, HttpTransport),
+    "httpcore": Candidate("httpx's own (httpcore)", lambda: _httpcore(_NO_LIMITS), lambda: _httpcore(_FEW)),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One candidate's figures: requests a second, CPU in microseconds, and answers that were wrong."""
+    """One candidate's figures: requests a second, CPU in microseconds, answers that were wrong, and how many
+    of TRIALS requests were served after the churn."""
 
     rate_64: float
     cpu_64: float
@@ -190,6 +70,7 @@ class Result:
     cpu_256: float
     cpu_chunk: float
     faults: int
+    served: int
 
 
 class Load:
@@ -224,12 +105,8 @@ class Load:
     async def ask(self) -> None:
         """Whole answers, one after the other, for ever."""
         while True:
-            self._next += 1
             order = Order(self._next)
-            answer = await self._transport.send(self._request(order, stream=False))
-            body = await answer.read(1 << 20)
-            await answer.aclose()
-            self.faults += answer.status != 200 or reply_fault(order, body) is not None
+            self.faults += reply_fault(order, await self._whole(order)) is not None
             self.done += 1
 
     async def listen(self) -> None:
@@ -255,18 +132,50 @@ class Load:
                 await asyncio.gather(*tasks, return_exceptions=True)
         return done / seconds, cpu / done * 1e6 if done else float("inf")
 
+    async def churn(self) -> int:
+        """Clients come and leave at any point; how many of the requests after that are served."""
+        chance = random.Random(11)
+        end = time.monotonic() + SECONDS
+        churners = [asyncio.ensure_future(self._come_and_go(end, chance)) for _ in range(CHURNERS)]
+        await asyncio.wait(churners, timeout=2 * SECONDS)
+        served = 0
+        for _ in range(TRIALS):
+            with contextlib.suppress(TimeoutError, UpstreamError):
+                async with asyncio.timeout(1.0):
+                    await self._whole(Order(self._next))
+                    served += 1
+        return served
+
+    async def _come_and_go(self, end: float, chance: random.Random) -> None:
+        while time.monotonic() < end:
+            with contextlib.suppress(TimeoutError, UpstreamError):
+                async with asyncio.timeout(chance.uniform(0.0, LEAVE)):
+                    await self._whole(Order(self._next, chunks=20, rate=RATE), stream=True)
+
+    async def _whole(self, order: Order, *, stream: bool = False) -> bytes:
+        self._next += 1
+        answer = await self._transport.send(self._request(order, stream=stream))
+        try:
+            self.faults += answer.status != 200
+            return await answer.read(1 << 20)
+        finally:
+            await answer.aclose()
+
 
 async def _measure(name: str, port: int) -> Result:
     figures: list[float] = []
     faults = 0
     for clients, streams in ((64, False), (256, False), (STREAMS, True)):
-        transport = CANDIDATES[name][1]()
+        transport = CANDIDATES[name].fast()
         load = Load(transport, port)
         figures += await load.measure(load.listen if streams else load.ask, clients)
         faults += load.faults
         await transport.aclose()
+    transport = CANDIDATES[name].churned()
+    served = await Load(transport, port).churn()
+    await transport.aclose()
     rate_64, cpu_64, rate_256, cpu_256, _, cpu_chunk = figures
-    return Result(rate_64, cpu_64, rate_256, cpu_256, cpu_chunk, faults)
+    return Result(rate_64, cpu_64, rate_256, cpu_256, cpu_chunk, faults, served)
 
 
 @contextlib.contextmanager
@@ -302,16 +211,17 @@ def main(arguments: list[str]) -> None:
         logging.disable(logging.CRITICAL)  # what a candidate says when it is torn down is not measured
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             print(json.dumps(asdict(runner.run(_measure(options.candidate, options.port)))), flush=True)
-        os._exit(0)  # some candidates leave threads behind
+        os._exit(0)  # a jammed pool is not waited for
     cores = Cores.choose()
-    print("| behind the interface | req/s c=64 | CPU µs | req/s c=256 | CPU µs | CPU µs per chunk | faults |")
-    print("|---|---|---|---|---|---|---|")
+    print("| behind the interface | req/s c=64 | CPU µs | req/s c=256 | CPU µs | CPU µs per chunk ", end="")
+    print(f"| faults | served after churn, of {TRIALS} |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in options.only:
         with _mock(cores.load) as port:
             got = _run(name, port, cores.gateway)
         print(
-            f"| {CANDIDATES[name][0]} | {got.rate_64:,.0f} | {got.cpu_64:,.0f} | {got.rate_256:,.0f} "
-            f"| {got.cpu_256:,.0f} | {got.cpu_chunk:,.0f} | {got.faults} |",
+            f"| {CANDIDATES[name].label} | {got.rate_64:,.0f} | {got.cpu_64:,.0f} | {got.rate_256:,.0f} "
+            f"| {got.cpu_256:,.0f} | {got.cpu_chunk:,.0f} | {got.faults} | {got.served} |",
             flush=True,
         )
 
