@@ -87,6 +87,10 @@ class ApiKey(models.Model):
     def __str__(self) -> str:
         return f"{self.prefix}…" + (f" ({self.label})" if self.label else "")
 
+    def clean(self) -> None:
+        # Django runs no validator on what is empty, and an empty object is not an empty list.
+        self.allowed_models = self.allowed_models or []
+
     @property
     def state(self) -> str:
         """`active`, `expired` or `revoked`."""

@@ -40,10 +40,6 @@ class Vault:
             raise VaultError("the secret was sealed for another provider")
         return secret
 
-    def reseal(self, token: str, provider_id: int) -> str:
-        """The same secret, sealed anew with the first key. Raises VaultError."""
-        return self.seal(self.open(token, provider_id), provider_id)
-
 
 def last4(secret: str) -> str:
     """The end of a secret by which people tell it from others; nothing of one so short that it would help."""

@@ -234,3 +234,7 @@ class CatalogueModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        # Django runs no validator on what is empty, and an empty object is not an empty list.
+        self.capabilities = self.capabilities or []

@@ -57,7 +57,7 @@ class TargetInline(TabularInline):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if db_field.name == "body_patch":
+        if field is not None and db_field.name == "body_patch":
             # Nearly always empty: a row of the table is one line high, and grows where it is needed.
             field.widget.attrs["rows"] = 1
         return field

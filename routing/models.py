@@ -147,6 +147,10 @@ class Target(models.Model):
     def __str__(self) -> str:
         return f"{self.provider}/{self.upstream_model}" if self.upstream_model else str(self.provider)
 
+    def clean(self) -> None:
+        # Django runs no validator on what is empty, and an empty list is not an empty object.
+        self.body_patch = self.body_patch or {}
+
 
 class Revision(models.Model):
     """One published change of anything that steers traffic. Written once, never changed.

@@ -55,6 +55,14 @@ def test_good_entries_are_taken(entries: list[str]) -> None:
     assert key.allowed_models == entries
 
 
+@pytest.mark.parametrize("empty", [{}, "", None])
+def test_no_entries_are_an_empty_list(empty: object) -> None:
+    key = make_key().row
+    key.allowed_models = empty
+    key.clean()
+    assert key.allowed_models == []
+
+
 @pytest.mark.parametrize("digest", ["", "same"])
 def test_the_database_refuses_a_digest_that_is_empty_or_there_already(digest: str) -> None:
     key = make_key().row

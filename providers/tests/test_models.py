@@ -138,3 +138,10 @@ def test_the_database_refuses_a_bad_model(fields: dict[str, Any]) -> None:
     CatalogueModel.objects.create(kind="openai", name="there")
     with pytest.raises(IntegrityError):
         CatalogueModel.objects.bulk_create([CatalogueModel(**{"kind": "openai", "name": "m", **fields})])
+
+
+@pytest.mark.parametrize("empty", [{}, "", None])
+def test_no_capabilities_are_an_empty_list(empty: object) -> None:
+    row = CatalogueModel(kind="openai", name="m", capabilities=empty)
+    row.clean()
+    assert row.capabilities == []
