@@ -146,11 +146,13 @@ class _Message(_Item):
 
 
 class _Reasoning(_Item):
-    """What the model thought, as the text of one summary."""
+    """What the model thought, as the text of one summary. `replayable`: who thought it takes it back, so it
+    is sealed for clients that send back only what is."""
 
-    def __init__(self, writer: _Writer, output: list[_Item]) -> None:
+    def __init__(self, writer: _Writer, output: list[_Item], *, replayable: bool) -> None:
         item = {"id": new_id("rs_"), "type": "reasoning", "status": "in_progress", "summary": []}
         super().__init__(writer, output, item)
+        self._replayable = replayable
         self._pieces: list[str] = []
         self._delta = b""
 
@@ -175,6 +177,8 @@ class _Reasoning(_Item):
             text = "".join(self._pieces)
             part = {"type": "summary_text", "text": text}
             self.item["summary"] = [part]
+            if self._replayable and "encrypted_content" not in self.item:
+                self.seal({"type": "thinking", "thinking": text, "signature": ""})
             at = {**self._place, "summary_index": 0}
             out = self._writer.event("response.reasoning_summary_text.done", **at, text=text)
             out += self._writer.event("response.reasoning_summary_part.done", **at, part=part)
@@ -412,7 +416,7 @@ class ResponseEvents:
         """The open reasoning, and the events that open it."""
         if isinstance(self._open, _Reasoning):
             return b"", self._open
-        reasoning = _Reasoning(self._writer, self._items)
+        reasoning = _Reasoning(self._writer, self._items, replayable=self._plan.between)
         return self._turn_to(reasoning), reasoning
 
     def _turn_to(self, item: _Message | _Reasoning) -> bytes:

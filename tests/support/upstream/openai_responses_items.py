@@ -65,7 +65,8 @@ def check_item(item: Any, where: str) -> None:
     kind = tag(item.get("type")) or ("message" if "role" in item else "item_reference")
     if kind not in _ITEMS:
         raise RefusedError(f"Invalid value: '{kind}'.", param=f"{where}.type", code="invalid_value")
-    check_only(item, _ITEMS[kind], where)
+    # Every item of an answer has a status and may come back as it was, whatever the SDK's types say.
+    check_only(item, _ITEMS[kind] | {"status"}, where)
     prefix = _ID_OF.get(kind)
     if prefix and item.get("id") is not None and not str(item["id"]).startswith(prefix):
         raise RefusedError(
