@@ -45,8 +45,6 @@ class Channel(Protocol):
         self.factory: Any = server.http_factory
         self.deadline = inf
         self.full: asyncio.Event | None = None
-        self.stalled_since = 0.0
-        self.stalled_with = 0
         self.client_addr: list[Any] | None = None
         self.server_addr: list[Any] | None = None
         self._options = server.options
@@ -57,6 +55,8 @@ class Channel(Protocol):
         self._lingering = False
         self._held = False
         self._patience = 0.0
+        self._untaken = 0
+        self._stalled_since = 0.0
 
     # Twisted's side
 
@@ -192,10 +192,11 @@ class Channel(Protocol):
 
     def look_for_stall(self, now: float) -> None:
         """Drop a client that has taken nothing of what waits for it for too long."""
-        unsent = self.transport.unsent
-        if unsent == 0 or unsent != self.stalled_with:
-            self.stalled_with, self.stalled_since = unsent, now
-        elif now - self.stalled_since > self._options.stall_seconds:
+        if self.transport.unsent == 0:
+            self._untaken = 0
+        elif (untaken := self.transport.untaken) != self._untaken:
+            self._untaken, self._stalled_since = untaken, now
+        elif now - self._stalled_since > self._options.stall_seconds:
             self.abort()
 
     def refuse(self, error: GatewayError) -> None:

@@ -77,6 +77,8 @@ class Request(WebRequest):
     async def send(self, message: Message) -> None:
         """ASGI's send; it returns when the client has taken enough of what was sent before."""
         if self.over:
+            # An application that does nothing but send would otherwise never let anyone tell it.
+            await asyncio.sleep(0)
             return
         channel = self.channel
         self.handle_reply(message)

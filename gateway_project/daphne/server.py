@@ -192,13 +192,11 @@ class GatewayServer(Server):
         """Total: an application that raised would stop Daphne's checker, which then cleans up no more."""
         try:
             await self.application(scope, queue.get, partial(self.handle_reply, protocol))
+            code = 1000
         except Exception as error:  # noqa: BLE001 - the door: what an application raises ends its connection only
             self.log_fault("application_failed", error)
             code = 1011
-        else:
-            code = 1000
-        if "disconnected" not in self.connections.get(protocol, {"disconnected": 0.0}):
-            self._hang_up(protocol, code)
+        self._hang_up(protocol, code)
 
     @override
     async def handle_reply(self, protocol: Any, message: Message) -> None:
@@ -218,8 +216,14 @@ class GatewayServer(Server):
             self._hang_up(protocol, 1001)
 
     def _hang_up(self, protocol: Any, code: int) -> None:
+        if "disconnected" in self.connections.get(protocol, {"disconnected": 0.0}):
+            return
         try:
-            protocol.handle_reply({"type": "websocket.close", "code": code})
+            if hasattr(protocol, "handshake_deferred"):
+                # Not accepted yet: a 403.
+                protocol.serverReject()
+            else:
+                protocol.sendCloseFrame(code=code)
         except Exception as error:  # noqa: BLE001 - Daphne's states do not fit together at every moment
             self.log_fault("websocket_failed", error)
             protocol.transport.abortConnection()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import struct
+import termios
+
 from twisted.internet import tcp
 from typing_extensions import override
+
+_COUNT = struct.Struct("i")
 
 
 class Transport(tcp.Server):
@@ -14,6 +20,13 @@ class Transport(tcp.Server):
     def unsent(self) -> int:
         """Bytes that were written and that the kernel has not yet taken."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    @property
+    def untaken(self) -> int:
+        """`unsent` and what the client's machine has not yet acknowledged. The kernel's own buffer is so
+        large that a slow reader empties it for a long time before it takes more from us."""
+        (queued,) = _COUNT.unpack(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(_COUNT.size)))
+        return self.unsent + int(queued)
 
     @override
     def write(self, data: bytes) -> None:
