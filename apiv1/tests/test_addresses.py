@@ -98,7 +98,7 @@ def test_an_unknown_address_is_a_404_in_json(live: LiveGateway, path: str) -> No
         assert reply.status == 404
         error = checked("chat", reply.json)
         assert len(error["message"]) < 500
-    assert ("twice" in error["message"]) == path.startswith("/v1/v1/")
+        assert ("twice" in error["message"]) == path.startswith("/v1/v1/")
 
 
 def test_an_unknown_address_beside_messages_speaks_anthropics_dialect(live: LiveGateway) -> None:

@@ -19,7 +19,7 @@ PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/messa
          "/v1/messages/count_tokens"]  # fmt: skip
 # `deadline`: the machine may be busy; a test that hangs is ended by its own time limit.
 FUZZ = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,
@@ -75,7 +75,7 @@ MODELS = ["gpt-4o", "claude-opus-4-5", "llama3.2"]
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("model", MODELS)
-@settings(FUZZ, max_examples=25)
+@settings(FUZZ, max_examples=20)
 @given(fields=FIELDS)
 def test_a_good_request_with_any_field_spoilt_is_never_our_failure(
     live: LiveGateway, fake_upstream: FakeUpstream, model: str, path: str, fields: dict[str, Any]
@@ -111,7 +111,7 @@ def _spoiler(where: str) -> Callable[[dict[str, Any], Any], None]:
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("where", ["message", "content", "part", "tool"])
-@settings(FUZZ, max_examples=25)
+@settings(FUZZ, max_examples=20)
 @given(value=FIELDS | JSON)
 def test_odd_values_deep_within_are_never_our_failure(
     live: LiveGateway, fake_upstream: FakeUpstream, where: str, model: str, path: str, value: Any

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from accounts.keys import display_prefix, issue
-from apiv1.tests.wire import Reply, Wire
+from apiv1.tests.wire import Header, Reply, Wire
 from routing.snapshot import ApiKey, Team
 from tests.support.live_gateway import LiveGateway
 from tests.support.surfaces import CHAT_OPENAI, MESSAGES_OPENAI, ask, checked
@@ -15,7 +15,7 @@ from tests.support.surfaces import CHAT_OPENAI, MESSAGES_OPENAI, ask, checked
 MODELS = "/v1/models"
 
 
-def get(live: LiveGateway, headers: list[tuple[str, str | bytes]], path: str = MODELS) -> Reply:
+def get(live: LiveGateway, headers: list[Header], path: str = MODELS) -> Reply:
     with Wire(live) as wire:
         wire.head("GET", path, headers, key=False)
         return wire.reply("GET")
@@ -58,7 +58,7 @@ BAD = [
 ]  # fmt: skip
 
 
-def _filled(live: LiveGateway, headers: list[tuple[str, str | bytes]]) -> list[tuple[str, str | bytes]]:
+def _filled(live: LiveGateway, headers: list[Header]) -> list[Header]:
     return [
         (name, value if isinstance(value, bytes) else value.replace("{key}", live.key))
         for name, value in headers
@@ -66,13 +66,13 @@ def _filled(live: LiveGateway, headers: list[tuple[str, str | bytes]]) -> list[t
 
 
 @pytest.mark.parametrize("headers", GOOD)
-def test_a_key_is_found(live: LiveGateway, headers: list[tuple[str, str | bytes]]) -> None:
+def test_a_key_is_found(live: LiveGateway, headers: list[Header]) -> None:
     assert get(live, _filled(live, headers)).status == 200
 
 
 @pytest.mark.parametrize(("headers", "status", "code"), BAD)
 def test_without_a_good_key_nobody_comes_in(
-    live: LiveGateway, headers: list[tuple[str, str | bytes]], status: int, code: str
+    live: LiveGateway, headers: list[Header], status: int, code: str
 ) -> None:
     given = _filled(live, headers)
     reply = get(live, given)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from apiv1.tests.wire import Reply, Wire
+from apiv1.tests.wire import Header, Reply, Wire
 from dialects.types import ModelFacts
 from routing.snapshot import CatalogueModel, Snapshot
 from tests.support.live_gateway import LiveGateway
 from tests.support.surfaces import checked
 
-ANTHROPIC = [("anthropic-version", "2023-06-01")]
+ANTHROPIC: list[Header] = [("anthropic-version", "2023-06-01")]
 ODD_NAMES = [
     "org/model",
     "llama3.2:3b-q4",
@@ -25,7 +25,7 @@ ODD_NAMES = [
 ]
 
 
-def get(live: LiveGateway, path: str, headers: list[tuple[str, str | bytes]] | None = None) -> Reply:
+def get(live: LiveGateway, path: str, headers: list[Header] | None = None) -> Reply:
     with Wire(live) as wire:
         wire.head("GET", path, headers or [])
         return wire.reply("GET")

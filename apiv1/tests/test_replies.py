@@ -24,7 +24,7 @@ from tests.support.surfaces import (
 from tests.support.upstream.script import Answer, Json
 
 CANARY = "canary-in-the-prompt"
-REQUESTS = {
+REQUESTS: dict[str, tuple[str, str, Any]] = {
     "whole": ("POST", "/v1/chat/completions", request_body(CHAT_OPENAI)),
     "stream": ("POST", "/v1/chat/completions", request_body(CHAT_OPENAI, stream=True)),
     "messages": ("POST", "/v1/messages", request_body(MESSAGES_OPENAI)),

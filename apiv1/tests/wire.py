@@ -14,6 +14,8 @@ import orjson
 
 from tests.support.live_gateway import LiveGateway
 
+# A header's name and its value, as text or byte for byte.
+Header = tuple[str, str | bytes]
 _PATIENCE = 10.0
 
 
@@ -61,7 +63,7 @@ class Wire:
         self,
         method: str,
         path: str,
-        headers: Iterable[tuple[str, str | bytes]] = (),
+        headers: Iterable[Header] = (),
         *,
         key: bool = True,
         host: bool = True,
@@ -75,7 +77,7 @@ class Wire:
         lines += [name.encode() + b": " + (v if isinstance(v, bytes) else v.encode()) for name, v in pairs]
         self.write(b"\r\n".join(lines) + b"\r\n\r\n")
 
-    def post(self, path: str, body: bytes, headers: Iterable[tuple[str, str | bytes]] = ()) -> None:
+    def post(self, path: str, body: bytes, headers: Iterable[Header] = ()) -> None:
         """A whole request with a JSON body."""
         given = [("content-type", "application/json"), ("content-length", str(len(body))), *headers]
         self.head("POST", path, given)
@@ -104,7 +106,7 @@ class Wire:
     def rest(self, begun: bytes) -> Reply:
         """The chunked reply that began with these bytes, read to its end."""
         data = begun + self.until(b"\r\n0\r\n\r\n")
-        return _parsed(_Buffer(io.BytesIO(data)), "POST")  # type: ignore[arg-type]  # it is read like a raw file
+        return _parsed(_Buffer(io.BytesIO(data)), "POST")
 
     def closed(self) -> bool:
         """Wait for the gateway to close the connection; what it still sends is dropped."""

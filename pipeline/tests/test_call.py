@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_the_sooner_of_two_deadlines_wins() -> None:
 def test_a_call_closes_in_the_order_opposite_to_its_opening(call: Call) -> None:
     told: list[str] = []
     for name in ("books", "lease", "usage"):
-        call.on_close(lambda name=name: told.append(name))
+        call.on_close(partial(told.append, name))
     call.close()
     assert told == ["usage", "lease", "books"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ class Script:
         return outcome
 
 
-def provider(name: str, **changes: object) -> Provider:
+def provider(name: str, **changes: Any) -> Provider:
     made = Provider(id=1, name=name, kind=KINDS["ollama"], base_url="http://x", timeouts=Timeouts())
     return replace(made, **changes)
 

@@ -18,6 +18,7 @@ from tests.support.upstream.script import Answer, Close, Raw, Reset, Send, Stall
 # How many events with content come before the fault, and the text in them: the fake's pieces of TEXT.
 CONTENT = 5
 SAID = TEXT[:17]
+DRIPS: list[Step] = [Wait(0.06), Send(b": still there\n\n")] * 30
 DRIPPING = replace(SHORT, idle=5, total=0.5)
 
 
@@ -74,7 +75,7 @@ ROWS = [
     Row("U33-bad-framing", BAD, "upstream_invalid_response", _then(Wait(0.02), Raw(b"zz\r\n"), Stall()),
         closed=True),
     Row("U35-drips-for-ever", LATE, "stream_max_duration",
-        _then(*[Wait(0.06), Send(b": still there\n\n")] * 30, Stall()), {"timeouts": DRIPPING},
+        _then(*DRIPS, Stall()), {"timeouts": DRIPPING},
         only="chat messages", closed=True),
 ]  # fmt: skip
 CASES = [

@@ -6,7 +6,7 @@ import gzip
 import re
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -146,7 +146,7 @@ def test_u18_every_legal_form_of_a_stream(
     assert answer.text == "a" + ODD
 
 
-ENCODED = {
+ENCODED: Mapping[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
 }

@@ -100,16 +100,16 @@ def test_s45_no_prompt_no_answer_no_secret(
     caplog.set_level(logging.DEBUG)
     lines = RequestLog(structlog.get_logger("gateway"))
     system = {"system": SYSTEM} if pair.surface == "messages" else {}
-    said = {"messages": [{"role": "user", "content": f"{PROMPT}\nsay:{REPLY}"}], FIELD: FIELD}
+    said: dict[str, Any] = {"messages": [{"role": "user", "content": f"{PROMPT}\nsay:{REPLY}"}], FIELD: FIELD}
     leak = f"Bad key sk-canary-5 for {PROMPT} at http://10.1.2.3/v1"
     wrong = "gw-canary-key-6-that-nobody-has"
     with capture_logs() as captured:
-        ask(live, pair, **said, **system)
-        ask(live, pair, stream=True, **said, **system)
+        ask(live, pair, extra=said | system)
+        ask(live, pair, stream=True, extra=said | system)
         fake.script("", [Json(500, {"error": {"message": leak, "type": "server_error"}})], times=1)
-        ask(live, pair, **said)
+        ask(live, pair, extra=said)
         fake.script("", [Answer(events=pair.leading + 1), Reset()], times=1)
-        ask(live, pair, stream=True, **said)
+        ask(live, pair, stream=True, extra=said)
         send(live, "POST", "/v1/chat/completions", b'{"canary-prompt-1', {"x-api-key": live.key})
         send(live, "GET", "/v1/models", headers={"x-api-key": wrong})
         live.idle()

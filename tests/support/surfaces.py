@@ -164,10 +164,11 @@ def ask(
     *,
     stream: bool = False,
     headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Answer:
-    """Ask the gateway and read its reply to the end."""
-    body = orjson.dumps(request_body(pair, stream=stream, **fields))
+    """Ask the gateway and read its reply to the end. `extra`: fields whose names are no identifiers."""
+    body = orjson.dumps(request_body(pair, stream=stream, **fields) | dict(extra or {}))
     status, received, raw = send(gateway, "POST", address(pair.surface), body, headers)
     answer = Answer(pair.surface, status, received, raw)
     if answer.streamed:
