@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -99,6 +100,13 @@ def test_a_provider_a_route_and_a_key_from_nothing(operator: Page) -> None:
     page.locator("[data-copy=snippet-1]").click()
     expect(page.locator("[data-copy=snippet-1]")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == key
+
+    # It is in force while its page is still open.
+    head = {"Authorization": f"Bearer {key}"}
+    end = time.monotonic() + 30
+    while not page.request.get("/v1/models", headers=head).ok:
+        assert time.monotonic() < end, "the key never worked"
+        time.sleep(0.05)
 
     page.goto("/admin/")
     for words in (f"route {pattern} added", f"provider {name} added", "team crew added"):

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections
+from pytest_django.plugin import DjangoDbBlocker
 
 from providers.apps import vault
 from routing.models import Route
@@ -16,7 +18,9 @@ from routing.revisions import publish
 from routing.snapshot import EMPTY, Snapshot
 from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
+from tests.support.databases import instead, postgres_settings
 from tests.support.rows import make_provider, make_route
+from tests.support.services import PostgresServer
 
 # Far over what the loop needs; tests that go well never wait for it.
 PATIENCE = 10.0
@@ -211,3 +215,46 @@ def test_tables_that_vanish_leave_the_last_good_one(tmp_path: Path) -> None:
         until(lambda: watcher.healthy)
     finally:
         watcher.stop(PATIENCE)
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_p1_a_server_that_dies_freezes_and_comes_back_is_found_again(
+    fresh_postgres: PostgresServer, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+) -> None:
+    with instead(postgres_settings(fresh_postgres.url), django_db_blocker):
+        call_command("migrate", verbosity=0)
+        make_route("gpt-*", make_provider())
+        publish("somebody", "made")
+        path = tmp_path / "last-good"
+        holder = SnapshotHolder(EMPTY)
+        watcher = Watcher(holder, TableSource(path, vault()), QUICK)
+        try:
+            watcher.start(PATIENCE)
+            good = holder.current
+            fresh_postgres.kill()
+            until(lambda: not watcher.healthy)
+            assert holder.current is good
+            # Another process that starts meanwhile serves what was kept.
+            late = SnapshotHolder(EMPTY)
+            second = Watcher(late, TableSource(path, vault()), QUICK)
+            second.start(PATIENCE)
+            assert late.current.routes == good.routes
+            assert not second.fresh()
+            connections["default"].close()
+            fresh_postgres.start()
+            until(lambda: watcher.healthy)
+            until(second.fresh)
+            second.stop(PATIENCE)
+            # Frozen, it neither answers nor fails: what is in force stays, and a change is seen afterwards.
+            fresh_postgres.stop()
+            try:
+                time.sleep(20 * QUICK)
+                assert holder.current is good
+            finally:
+                fresh_postgres.cont()
+            Route.objects.update(pattern="o1-*")
+            publish("somebody", "renamed")
+            until(lambda: [r.pattern for r in holder.current.routes] == ["o1-*"])
+        finally:
+            watcher.stop(PATIENCE)
