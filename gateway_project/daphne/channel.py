@@ -76,7 +76,7 @@ class Channel(Protocol):
         try:
             if self._body is not None:
                 self._feed(self._body, data)
-            elif self._request is not None:
+            elif self._request is not None or self.full is not None:
                 self._received += data
                 if len(self._received) > _PIPELINE:
                     self._hold()
@@ -104,7 +104,7 @@ class Channel(Protocol):
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         self._unblock()
-        if self._request is None and self._received:
+        if self._request is None:
             self._serve_buffered()
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
@@ -158,9 +158,7 @@ class Channel(Protocol):
             self.close()
         else:
             self.deadline = monotonic() + self._options.idle_seconds
-            if self._held:
-                self._release()
-            if self._received and self.full is None:
+            if self.full is None:
                 self._serve_buffered()
 
     # The server's side
@@ -231,10 +229,13 @@ class Channel(Protocol):
     # Reading
 
     def _serve_buffered(self) -> None:
-        try:
-            self._next()
-        except GatewayError as error:
-            self.refuse(error)
+        if self._held:
+            self._release()
+        if self._received:
+            try:
+                self._next()
+            except GatewayError as error:
+                self.refuse(error)
 
     def _next(self) -> None:
         data = self._received

@@ -14,6 +14,9 @@ from gateway_project.daphne.reactor import Reactor
 from gateway_project.daphne.server import GatewayServer
 from gateway_project.daphne.transport import Transport
 
+# A Ctrl-C reaches every process of a terminal, and a parent passes it on: a signal that follows so soon is
+# the same one.
+_ECHO_SECONDS = 0.25
 # How finely an end is waited for.
 _LOOK_SECONDS = 0.05
 # Between shutting the door and closing idle connections: who came last has sent its request by then.
@@ -33,7 +36,9 @@ class Lifecycle:
         self._sockets = sockets
         self._reactor = reactor
         self._loop = reactor.loop
-        self._signals = 0
+        self._first_signal: float | None = None
+        self._notice = 0.0
+        self._at_once = False
         self._wakened = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -55,13 +60,15 @@ class Lifecycle:
         self._main.add_done_callback(lambda _: self._reactor.stop())
 
     def _signalled(self, number: int) -> None:
-        self._signals += 1
-        self._server.draining = self._gateway.draining = True
-        if self._signals == 1:
+        if self._first_signal is None:
+            self._first_signal = monotonic()
             self._log.info("stopping", signal=signal.Signals(number).name)
             # Nobody's load balancer has to notice a person's Ctrl-C.
             self._notice = 0.0 if number == signal.SIGINT else self._server.options.notice_seconds
-        self._wakened.set()
+            self._server.draining = self._gateway.draining = True
+            self._wakened.set()
+        elif monotonic() - self._first_signal > _ECHO_SECONDS:
+            self._at_once = True
 
     async def _live(self) -> None:
         try:
@@ -85,7 +92,7 @@ class Lifecycle:
         self._failure = starting.exception()
         if self._failure is not None:
             self._server.log_fault("start_failed", self._failure)
-        return self._failure is None and not self._signals
+        return self._failure is None and not self._wakened.is_set()
 
     def _listen(self) -> None:
         self._server.begin()
@@ -110,10 +117,16 @@ class Lifecycle:
         if server.busy:
             self._log.warning("cutting", open=sum(channel.busy for channel in server.channels))
             self._gateway.cut()
-            await self._end_by(options.last_seconds if self._signals == 1 else _HURRIED_SECONDS)
-        for channel in list(server.channels):
-            channel.abort()
+            await self._end_by(_HURRIED_SECONDS if self._at_once else options.last_seconds)
         server.cancel_all()
+        await asyncio.sleep(_LOOK_SECONDS)
+        for channel in list(server.channels):
+            if channel.busy:
+                channel.abort()
+            else:
+                # What is written may still be in the kernel: an abort would throw it away.
+                channel.close()
+        await asyncio.sleep(_LOOK_SECONDS)
 
     async def _shut_the_door(self) -> None:
         for port in self._server.ports:
@@ -132,7 +145,7 @@ class Lifecycle:
     async def _until(self, done: Callable[[], bool], seconds: float) -> None:
         """Return when it is done, when the time is over, or at a second signal."""
         end = monotonic() + seconds
-        while not done() and monotonic() < end and self._signals < 2:  # noqa: ASYNC110 - a few looks, once in a life
+        while not done() and monotonic() < end and not self._at_once:  # noqa: ASYNC110 - a few looks, once in a life
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _end_by(self, seconds: float) -> None:

@@ -19,6 +19,7 @@ from twisted.internet.tcp import Port
 from twisted.logger import LogEvent
 from typing_extensions import override
 
+from apiv1.errors import draining
 from dialects.errors import INTERNAL, GatewayError
 from gateway_project.daphne.channel import Channel
 from gateway_project.daphne.options import DaphneOptions
@@ -34,6 +35,8 @@ _PATROL_SECONDS = 1.0
 _WEBSOCKET_UNSENT = 64 * 1024
 _WEBSOCKET_PAUSE = 0.05
 _WEBSOCKET_CHECK_SECONDS = 2.0
+# Where the system sets no limit to open files, its usual hard limit.
+_MANY_FILES = 1024 * 1024
 # What of a traceback goes into the log: where it was, never the words, which may quote a prompt.
 _FRAMES = 8
 
@@ -82,6 +85,11 @@ class Factory(HTTPFactory):
         """Nothing to close."""
 
 
+def _half_of_the_files() -> int:
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (_MANY_FILES if allowed == resource.RLIM_INFINITY else allowed) // 2
+
+
 class GatewayServer(Server):
     """Runs one application for every connection of every port. Plain requests are its own; WebSockets go
     Daphne's way."""
@@ -99,7 +107,7 @@ class GatewayServer(Server):
         self._log = structlog.get_logger("gateway")
         self._tasks: dict[asyncio.Task[None], Request] = {}
         self._full = False
-        self._most = options.max_connections or resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._most = options.max_connections or _half_of_the_files()
         self.http_factory = Factory(self)
         self.ws_factory = WebSocketFactory(self, server="")
         self.ws_factory.setProtocolOptions(
@@ -116,7 +124,7 @@ class GatewayServer(Server):
         """A new connection's protocol. At the limit no further one is accepted until one has gone."""
         channel = Channel(self)
         self.channels.add(channel)
-        if len(self.channels) + len(self.connections) >= self._most and not self._full:
+        if not self._full and not self._has_room():
             self._full = True
             for port in self.ports:
                 port.stopReading()
@@ -125,7 +133,14 @@ class GatewayServer(Server):
     def lost(self, channel: Channel) -> None:
         """The connection is gone, or a WebSocket's now."""
         self.channels.discard(channel)
-        if self._full and not self.draining and len(self.channels) + len(self.connections) < self._most:
+        if self._full:
+            self._accept_again()
+
+    def _has_room(self) -> bool:
+        return len(self.channels) + len(self.connections) < self._most
+
+    def _accept_again(self) -> None:
+        if self._has_room() and not self.draining:
             self._full = False
             for port in self.ports:
                 port.startReading()
@@ -162,7 +177,8 @@ class GatewayServer(Server):
         if not request.over:
             # It failed, or it went away without an end to its reply. Where a part of the reply is out, the
             # client must see that it is broken.
-            request.channel.refuse(GatewayError(INTERNAL, "The gateway failed to answer this request."))
+            failed = GatewayError(INTERNAL, "The gateway failed to answer this request.")
+            request.channel.refuse(draining() if self.draining and task.cancelled() else failed)
 
     def log_fault(self, event: str, error: BaseException) -> None:
         """Log what failed and where, without the error's words."""
@@ -261,6 +277,8 @@ class GatewayServer(Server):
             elif self._full and channel.idle:
                 channel.close()
             channel.look_for_stall(now)
+        if self._full:
+            self._accept_again()
         for task, request in list(self._tasks.items()):
             if now - request.abandoned > self.options.abandoned_seconds:
                 self._log.warning("application_cancelled", reason="its client left and it did not end")

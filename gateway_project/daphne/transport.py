@@ -35,6 +35,7 @@ class Transport(tcp.Server):
             or self._tempDataLen
             or self.disconnecting
             or self._writeDisconnecting
+            or self._aborting
             or not self.connected
         ):
             super().write(data)

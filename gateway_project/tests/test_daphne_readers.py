@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_project.tests.daphne_wire import PATIENCE, Served, Wire, ask, eventually, events, serving, until
+from gateway_project.tests.daphne_wire import PATIENCE, Served, Wire, ask, events, eventually, serving, until
 
 MIB = 1024 * 1024
 PROC = Path("/proc")
