@@ -96,7 +96,14 @@ def _database() -> dict[str, Any]:
         if GATEWAY.database["NAME"] != ":memory:":
             Path(row["NAME"]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     else:
-        row["OPTIONS"] = {**row.get("OPTIONS", {}), "connect_timeout": 5}
+        # A host that vanishes without a word is noticed in half a minute, not in the hours of TCP.
+        vanished = {
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 25_000,
+        }
+        row["OPTIONS"] = {"connect_timeout": 5, **vanished, **row.get("OPTIONS", {})}
         row["CONN_MAX_AGE"] = 60
         row["CONN_HEALTH_CHECKS"] = True
     return row
