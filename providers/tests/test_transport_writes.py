@@ -231,3 +231,22 @@ async def test_a_refusal_is_not_lost_to_a_provider_that_closes_at_once(transport
         response = await transport.send(ask(url, LONG))
         assert (response.status, await response.read(10)) == (413, b"{}")
     thread.join()
+
+
+async def test_u34_a_long_body_on_a_stale_connection_is_sent_again_whole(transport: HttpTransport) -> None:
+    sums: list[str] = []
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        while b"content-length: 0" in head:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b"content-length: 0" not in head:
+                return  # closed in the middle of what comes
+        sums.append(hashlib.sha256(await reader.readexactly(len(LONG))).hexdigest())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async with serving(once) as url:
+        await fetch(transport, ask(url, b""))
+        await fetch(transport, ask(url, LONG))
+    assert sums == [hashlib.sha256(LONG).hexdigest()]
