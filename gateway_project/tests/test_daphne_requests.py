@@ -314,6 +314,15 @@ async def test_d1_a_failure_after_it_breaks_the_reply(served: Served, path: str)
     assert (await ask(served, "/ready")).status == 200
 
 
+async def test_d1_it_breaks_for_a_client_that_reads_to_the_end_too(served: Served) -> None:
+    async with await Wire.open(served) as wire:
+        wire.send(b"GET /fail/middle HTTP/1.0\r\n\r\n")
+        await wire.head()
+        # An orderly end of the connection would make half of the reply a whole one.
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(wire.reader.read(), PATIENCE)
+
+
 async def test_more_than_was_promised_never_comes(served: Served) -> None:
     async with await Wire.open(served) as wire:
         wire.get("/long")
