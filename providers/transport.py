@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import httpx
 
-from providers.connection import Exchange, Limits
 from providers.decoding import decoder
 from providers.egress import Resolver
+from providers.exchange import Exchange, Limits
 from providers.pool import Key, Pool
 from providers.wire import Reason, UpstreamError, UpstreamRequest, UpstreamResponse
 
