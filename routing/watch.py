@@ -58,6 +58,8 @@ class Watcher:
         self._interval = interval
         # The last number that was loaded; what is recalled counts as none.
         self._number: int | None = None
+        # What is recalled never replaces what was loaded meanwhile.
+        self._swap = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._first = threading.Event()
@@ -75,13 +77,15 @@ class Watcher:
         return age is not None and age < FRESH_SECONDS
 
     def start(self, wait: float = 0.0) -> None:
-        """Begin watching, and wait at most `wait` seconds for the first look. Starting twice is starting
-        once."""
+        """Begin watching, and wait at most `wait` seconds for the first look; when it takes longer, what is
+        recalled serves until it is over. Starting twice is starting once."""
         if self._thread is None:
             self._stop.clear()
             self._thread = threading.Thread(target=self._run, name="snapshot-watcher", daemon=True)
             self._thread.start()
-        self._first.wait(wait)
+        if not self._first.wait(wait) and wait:
+            # A database that hangs instead of failing.
+            self._fall_back()
 
     def stop(self, wait: float = 1.0) -> None:
         """End watching; wait at most `wait` seconds for a look that is under way."""
@@ -102,7 +106,8 @@ class Watcher:
             number = self._source.latest()
             if number != self._number:
                 snapshot = self._source.load()
-                self._holder.current, self._number = snapshot, snapshot.revision
+                with self._swap:
+                    self._holder.current, self._number = snapshot, snapshot.revision
                 logger.info("revision %d is in force", snapshot.revision)
         except Exception as error:  # noqa: BLE001 - a background loop: whatever it is, the last good one serves
             self._let_go()
@@ -125,9 +130,11 @@ class Watcher:
         except Exception as error:  # noqa: BLE001 - as above
             logger.error("nothing can be recalled: %s", type(error).__name__)  # noqa: TRY400 - as above
             return
-        if recalled is not None:
+        with self._swap:
+            if recalled is None or self._holder.current is not EMPTY:
+                return
             self._holder.current = recalled
-            logger.warning("revision %d, kept from before, is in force", recalled.revision)
+        logger.warning("revision %d, kept from before, is in force", recalled.revision)
 
     def _let_go(self) -> None:
         try:

@@ -163,6 +163,17 @@ def test_a_hanging_database_holds_up_neither_start_nor_stop(
     source.hang.set()
 
 
+def test_while_a_database_hangs_at_the_start_what_was_kept_serves(
+    watcher: Watcher, holder: SnapshotHolder, source: Scripted
+) -> None:
+    source.hang, source.kept = threading.Event(), Snapshot(revision=1)
+    watcher.start(0.05)
+    assert holder.current is source.kept
+    source.hang.set()
+    until(watcher.fresh)
+    assert holder.current is not source.kept
+
+
 def test_starting_twice_is_starting_once_and_stopping_ends_the_thread(
     watcher: Watcher, source: Scripted
 ) -> None:
