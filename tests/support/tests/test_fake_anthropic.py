@@ -172,7 +172,8 @@ def test_structured_output(client: anthropic.Anthropic) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
     config: Any = {"format": {"type": "json_schema", "schema": schema}}
     message = client.messages.create(model=T, max_tokens=50, messages=user("hi"), output_config=config)
-    assert json.loads(message.content[0].to_dict()["text"]) == {"a": 1}  # type: ignore[arg-type]
+    text: Any = message.content[0].to_dict()["text"]
+    assert json.loads(text) == {"a": 1}
 
 
 def test_models(client: anthropic.Anthropic) -> None:
