@@ -102,6 +102,11 @@ class Config:
     secrets: Secrets = field(repr=False)
 
     @property
+    def last_good(self) -> Path:
+        """Where the last configuration that was read is kept, sealed."""
+        return self.data_dir / "last-good"
+
+    @property
     def production(self) -> bool:
         return self.environment == "production"
 

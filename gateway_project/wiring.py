@@ -56,7 +56,7 @@ class Gateway:
         self._log = structlog.get_logger("gateway")
         vault = Vault(config.secrets.vault_keys)
         self._holder = SnapshotHolder(EMPTY)
-        self._watcher = Watcher(self._holder, TableSource(config.data_dir / "last-good", vault))
+        self._watcher = Watcher(self._holder, TableSource(config.last_good, vault))
         self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
         metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
         self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)

@@ -26,10 +26,12 @@ _START_SECONDS = 60.0  # migrations and seeding take three on a quiet machine
 
 
 class Served:
-    """`environ` adds to the environment, which has none of this shell's own settings or keys."""
+    """`environ` adds to the environment, which has none of this shell's own settings or keys. `folder`: a
+    data folder to keep; without one it is made, and removed at the end."""
 
-    def __init__(self, **environ: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="gateway-served-"))
+    def __init__(self, folder: Path | None = None, **environ: str) -> None:
+        self._kept = folder is not None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="gateway-served-"))
         self.password = secrets.token_urlsafe(16)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -54,6 +56,22 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send one signal and wait for the end. The exit status."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(30)
+
     def __enter__(self) -> Self:
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -75,13 +93,14 @@ class Served:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.log = (self.folder / "log").read_text(errors="replace")
+        self.log = self.output
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             # The second one says: at once.
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self) -> bool:
         try:

@@ -48,15 +48,7 @@ class Command(BaseCommand):
     def _serve(self, config: Config) -> None:
         # First, so that a port in use is told before anything is set up.
         listener = bind(config, shared=config.workers > 1)
-        try:
-            outcome = prepare(config, self.stderr.write)
-        except DatabaseError as error:
-            raise CommandError(f"the database cannot be set up: {type(error).__name__}") from error
-        if outcome.first:
-            self.stdout.write(first_sheet(config, outcome))
-        else:
-            self.stdout.write(later_line(config))
-        self.stdout.flush()
+        self._prepare(config)
         if config.workers == 1:
             run(config, listener)
             return
@@ -64,3 +56,19 @@ class Command(BaseCommand):
         status = Workers(config, worker_command(), self.stderr.write).run()
         if status:
             sys.exit(status)
+
+    def _prepare(self, config: Config) -> None:
+        try:
+            outcome = prepare(config, self.stderr.write)
+        except DatabaseUnavailableError:
+            if not config.last_good.exists():
+                raise
+            # Known keys go on working; the tables are brought up to date by the next start that reaches them.
+            self.stderr.write(
+                "The database does not answer: serving by the last configuration that was read."
+            )
+        except DatabaseError as error:
+            raise CommandError(f"the database cannot be set up: {type(error).__name__}") from error
+        else:
+            self.stdout.write(first_sheet(config, outcome) if outcome.first else later_line(config))
+        self.stdout.flush()
