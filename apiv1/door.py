@@ -132,15 +132,18 @@ class Door:
             await send({"type": "http.response.start", "status": reply.status, "headers": head})
             async for piece in stream:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            last = b""
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            # The client has all of it, and may go without disturbing what is still to be done.
+            passage.end()
         except asyncio.CancelledError:
             if passage.presence.lost != "draining" or reply.call is None:
                 raise
             passage.stay()
+            await stream.aclose()
             last = reply.call.dialect.error_event(draining(), reply.call.id)
+            await send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
             await stream.aclose()
-        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 class _Passage:

@@ -50,10 +50,11 @@ class Pieces:
         if not self._over:
             self._over = True
             self._given_up()
+        # The call first: the end of the body may take a moment that is not part of it.
         try:
-            await self._body.aclose()
-        finally:
             self._call.close()
+        finally:
+            await self._body.aclose()
 
     def _failed(self, error: Exception) -> bytes:
         call = self._call

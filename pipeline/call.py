@@ -146,8 +146,9 @@ class Body(Protocol):
 class Reply:
     """What goes back: status, headers (lower case), and a whole body or its pieces.
 
-    A body of pieces tells a provider's failure in-band as its last piece. Whoever writes it calls `aclose`
-    on the body and then `call.close()`, whatever happens; a reply without a call has nothing to close.
+    A body of pieces tells a provider's failure in-band as its last piece. Whoever writes it calls
+    `call.close()` and then `aclose` on the body, whatever happens; a reply without a call has nothing to
+    close.
     """
 
     status: int

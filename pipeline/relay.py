@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, replace
 
@@ -11,6 +13,10 @@ from dialects.types import Dialect, Translator, Usage
 from pipeline.call import Attempt, Call, Deadline
 from pipeline.failures import as_gateway_error, took_too_long, truncated
 from providers.wire import UpstreamError, UpstreamResponse
+
+# The end of a body often travels apart from the last event, a moment later. Far less than a new connection
+# with TLS to a provider costs, and nobody waits for it: the client has its answer.
+END_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,6 @@ class Relay:
                 out = self._fail(error)
             if out:
                 return out
-        await self.aclose()
         raise StopAsyncIteration
 
     async def _next(self) -> bytes:
@@ -140,6 +145,18 @@ class Relay:
         self._call.record.usage = usage
 
     async def aclose(self) -> None:
-        """Stop reading: a stream that is not at its end is closed at the provider, which stops its bill."""
+        """Stop reading: a stream that is not at its end is closed at the provider, which stops its bill.
+        Idempotent."""
         self._over = True
-        await self._response.aclose()
+        try:
+            if self._tap.finished and self._failure is None:
+                await self._end()
+        finally:
+            await self._response.aclose()
+
+    async def _end(self) -> None:
+        """The answer is over; wait for the end of its HTTP body, so that the connection can serve again. What
+        comes instead is ignored, and the connection not kept."""
+        with contextlib.suppress(TimeoutError, UpstreamError):
+            async with asyncio.timeout(END_SECONDS):
+                await anext(self._chunks, None)

@@ -149,9 +149,9 @@ def test_s3_keys_that_look_alike_are_not_alike(live: LiveGateway) -> None:
         digest = live.hasher.digest(key)
         rows[digest] = ApiKey(number, display_prefix(key), digest, Team(number, name))
     live.use(live.snapshot(keys=rows))
-    for name, key in keys.items():
+    for number, (name, key) in enumerate(keys.items(), start=1):
         assert ask(live, CHAT_OPENAI, headers={"x-api-key": key}).status == 200
-        assert live.wait_record(len(live.records)).team == name
+        assert live.wait_record(number).team == name
     for key in (f"{stem}-grey-{tail}", stem, tail, f"{stem}-red-{tail}"[:-1]):
         assert get(live, [("x-api-key", key)]).status == 401
 

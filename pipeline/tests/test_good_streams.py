@@ -35,7 +35,9 @@ from tests.support.upstream.script import (
     Send,
     SendHead,
     Sse,
+    Stall,
     Step,
+    Wait,
     WaitFor,
     sse,
 )
@@ -257,6 +259,32 @@ def test_u32_what_follows_the_end_is_ignored(live: LiveGateway, fake: FakeUpstre
     check_good(live, answer)
     assert answer.text == TEXT
     assert b"MORE" not in answer.raw
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_a_body_that_ends_after_its_last_event_keeps_its_connection(
+    live: LiveGateway, fake: FakeUpstream, pair: Pair
+) -> None:
+    fake.script("", [Answer(), Wait(0.03)])
+    for _ in range(3):
+        assert ask(live, pair, stream=True).text == TEXT
+        # The record is closed, and the client gone, before the provider is done.
+        live.idle()
+    assert len({request.connection for request in fake.requests}) == 1
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=str)
+def test_a_body_that_does_not_end_keeps_nobody(live: LiveGateway, fake: FakeUpstream, pair: Pair) -> None:
+    fake.script("", [Answer(), Stall()])
+    answer = ask(live, pair, stream=True)
+    assert answer.text == TEXT
+    assert answer.complete
+    assert fake.wait_closed(fake.last)
+    record = live.wait_record()
+    assert record.outcome == "ok"
+    # What was waited for afterwards is no part of the call.
+    assert fake.last.closed_at is not None
+    assert record.ended < fake.last.closed_at
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
