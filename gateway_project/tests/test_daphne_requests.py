@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -192,12 +193,17 @@ async def test_c7_a_body_over_the_cap_is_refused_before_it_comes(served: Served)
 
 
 async def test_a_client_that_sends_all_the_same_can_read_its_refusal(served: Served) -> None:
-    async with await Wire.open(served) as wire:
-        wire.send(
-            b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (3 * CAP), b"b" * (3 * CAP)
-        )
-        await wire.writer.drain()
-        assert (await wire.answer()).status == 413
+    size = 30 * CAP
+    loop = asyncio.get_running_loop()
+    with socket.socket() as stubborn:
+        stubborn.setblocking(False)
+        await loop.sock_connect(stubborn, ("127.0.0.1", served.port))
+        async with asyncio.timeout(PATIENCE):
+            # More than the kernels' buffers hold: a connection closed over it would be reset here.
+            await loop.sock_sendall(
+                stubborn, b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size + b"b" * size
+            )
+            assert (await loop.sock_recv(stubborn, 65536)).startswith(b"HTTP/1.1 413 ")
 
 
 async def test_c8_chunks_over_the_cap_are_refused_at_the_cap(served: Served) -> None:
@@ -259,6 +265,15 @@ async def test_c16_a_client_that_drips_is_refused_at_its_deadline(hasty: Served,
         answer = await first
         assert (answer.status, answer.header("connection")) == (408, "close")
         assert answer.error["code"] == "request_timeout"
+
+
+async def test_a_kept_connection_has_no_more_time_for_its_next_head() -> None:
+    with serving(head_seconds=1, idle_seconds=600) as served:
+        async with await Wire.open(served) as wire:
+            wire.get("/ready")
+            assert (await wire.answer()).status == 200
+            wire.send(b"GET /read")
+            assert (await wire.answer()).status == 408
 
 
 async def test_the_application_hears_that_the_body_will_not_come(hasty: Served) -> None:

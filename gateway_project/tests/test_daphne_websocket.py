@@ -83,16 +83,21 @@ async def test_a_refused_one_is_a_403(served: Served) -> None:
         await wire.ends()
 
 
-async def test_a_failing_application_ends_its_own_connection_only(served: Served) -> None:
-    for _ in range(2):
-        async with await Wire.open(served) as wire:
-            assert await opened(wire, "/ws/unaccepted") in (403, 500)
-            await wire.ends()
-        async with await Wire.open(served) as wire:
-            assert await opened(wire, "/ws/fails") == 101
-            kind, payload = await heard(wire)
-            assert (kind, struct.unpack("!H", payload[:2])) == (CLOSE, (1011,))
-    assert (await ask(served, "/ready")).status == 200
+async def test_a_failing_application_ends_its_own_connection_only() -> None:
+    with serving() as served:
+        for _ in range(2):
+            async with await Wire.open(served) as wire:
+                assert await opened(wire, "/ws/unaccepted") == 403
+                await wire.ends()
+            async with await Wire.open(served) as wire:
+                assert await opened(wire, "/ws/fails") == 101
+                kind, payload = await heard(wire)
+                assert (kind, struct.unpack("!H", payload[:2])) == (CLOSE, (1011,))
+        assert (await ask(served, "/ready")).status == 200
+        served.process.terminate()
+        _, log = served.said()
+    assert log.count("application_failed") == 4
+    assert "secret" not in log
 
 
 async def test_a_bad_handshake_is_refused(served: Served) -> None:
