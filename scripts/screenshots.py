@@ -27,7 +27,7 @@ def main() -> int:
     args = ["--no-sandbox"] if os.geteuid() == 0 else []
     # Made-up keys, so that the providers look as they do in use; nothing is sent to them.
     keys = {"OPENAI_API_KEY": "sk-made-up-0123456789abcd", "ANTHROPIC_API_KEY": "sk-ant-made-up-012345wxyz"}
-    with Served(**keys) as gateway, sync_playwright() as playwright:
+    with Served(None, **keys) as gateway, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=args)
         page = browser.new_page(viewport={"width": 1280, "height": 800}, base_url=gateway.url)
         _log_in(page, gateway.password)
