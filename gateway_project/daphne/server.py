@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
 import structlog
+from autobahn.exception import Disconnected
 from daphne.http_protocol import HTTPFactory
 from daphne.server import Server
-from daphne.ws_protocol import WebSocketFactory
 from twisted.internet.interfaces import IAddress
 from twisted.internet.tcp import Port
 from twisted.logger import LogEvent
@@ -26,6 +28,7 @@ from gateway_project.daphne.options import DaphneOptions
 from gateway_project.daphne.reactor import Reactor
 from gateway_project.daphne.request import Request
 from gateway_project.daphne.response import date_line
+from gateway_project.daphne.websocket import Factory as WebSocketFactory
 
 Message = MutableMapping[str, Any]
 
@@ -35,6 +38,8 @@ _PATROL_SECONDS = 1.0
 _WEBSOCKET_UNSENT = 64 * 1024
 _WEBSOCKET_PAUSE = 0.05
 _WEBSOCKET_CHECK_SECONDS = 2.0
+# One bad client must not fill the log.
+_HEAR_SECONDS = 1.0
 # Where the system sets no limit to open files, its usual hard limit.
 _MANY_FILES = 1024 * 1024
 # What of a traceback goes into the log: where it was, never the words, which may quote a prompt.
@@ -107,6 +112,7 @@ class GatewayServer(Server):
         self._log = structlog.get_logger("gateway")
         self._tasks: dict[asyncio.Task[None], Request] = {}
         self._full = False
+        self._heard = -inf
         self._most = options.max_connections or _half_of_the_files()
         self.http_factory = Factory(self)
         self.ws_factory = WebSocketFactory(self, server="")
@@ -187,9 +193,11 @@ class GatewayServer(Server):
         self._log.error(event, error=type(error).__name__, where=where)
 
     def hear(self, event: LogEvent) -> None:
-        """Twisted's own log. What it says beside errors concerns nobody."""
+        """Twisted's own log. What it says beside errors concerns nobody, and an error that any client can
+        cause may be told only so often."""
         failure = event.get("log_failure")
-        if failure is not None:
+        if failure is not None and monotonic() - self._heard > _HEAR_SECONDS:
+            self._heard = monotonic()
             self.log_fault("connection_failed", failure.value)
 
     # WebSockets
@@ -216,7 +224,8 @@ class GatewayServer(Server):
 
     @override
     async def handle_reply(self, protocol: Any, message: Message) -> None:
-        await super().handle_reply(protocol, message)
+        with contextlib.suppress(Disconnected):
+            await super().handle_reply(protocol, message)
         transport = protocol.transport
         unsent, since = 0, monotonic()
         while transport is not None and transport.connected and transport.unsent > _WEBSOCKET_UNSENT:

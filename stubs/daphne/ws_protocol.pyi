@@ -2,6 +2,15 @@
 
 from typing import Any
 
+from twisted.python.failure import Failure
+
+class WebSocketProtocol:
+    transport: Any
+    def dataReceived(self, data: bytes) -> None: ...  # noqa: N802 - Twisted's name
+    def connectionLost(self, reason: Failure | None = ...) -> None: ...  # noqa: N802 - Twisted's name
+    def onClose(self, wasClean: bool, code: Any, reason: Any) -> None: ...  # noqa: N802, N803 - autobahn's
+
 class WebSocketFactory:
+    protocol: type[WebSocketProtocol]
     def __init__(self, server_class: Any, *, server: str) -> None: ...
     def setProtocolOptions(self, **options: Any) -> None: ...  # noqa: N802 - autobahn's name

@@ -1,0 +1,42 @@
+"""A WebSocket's connection: Daphne's, kept from failing loudly over what any client can send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+
+class WebSocket(WebSocketProtocol):
+    """autobahn and Daphne raise when a client breaks the protocol twice, or leaves before its handshake is
+    done; each would be an error in the log that anybody can write."""
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except Exception as error:  # noqa: BLE001 - the door: its connection ends, whatever it was
+            structlog.get_logger("gateway").debug("websocket_broken", error=type(error).__name__)
+            self.transport.abortConnection()
+
+    @override
+    def onClose(self, wasClean: bool, code: Any, reason: Any) -> None:
+        # Before the handshake Daphne's own does not know its server yet.
+        if hasattr(self, "server"):
+            super().onClose(wasClean, code, reason)
+
+    @override
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        try:
+            super().connectionLost(reason)
+        except Exception as error:  # noqa: BLE001 - as above
+            structlog.get_logger("gateway").debug("websocket_broken", error=type(error).__name__)
+
+
+class Factory(WebSocketFactory):
+    """Makes such a connection of a request that asks for one."""
+
+    protocol = WebSocket
