@@ -102,12 +102,12 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 def _delivered_all(figures: Figures, figure: str) -> bool:
     offered = figures.get(f"{figure.removesuffix('_chunks_per_s')}_offered")
-    return offered is not None and figures[figure] >= _ALL * offered
+    return offered is not None and figures.get(figure, 0.0) >= _ALL * offered
 
 
 def _cell(figures: Figures, figure: str) -> str:
     text = _number(figures.get(figure))
-    return f"{text} (all)" if figure in figures and _delivered_all(figures, figure) else text
+    return f"{text} (all)" if _delivered_all(figures, figure) else text
 
 
 def _busiest(figures: Figures, suffix: str) -> str:
@@ -134,32 +134,35 @@ def figures_table(rows: Mapping[str, Row]) -> str:
 
 
 def ratios_table(rows: Mapping[str, Row], own: Sequence[str]) -> str:
-    """Ours against each peer, as times better: more requests or chunks, less CPU. Empty without either."""
-    ours = [rows[name] for name in own if name in rows and rows[name].rounds]
+    """One table for each of ours that ran: how many times better than each peer. Empty without any peer."""
     peers = [row for name, row in rows.items() if name not in own and name != "direct" and row.rounds]
-    if not ours or not peers:
-        return ""
-    pairs = [(row, peer) for peer in peers for row in ours]
-    more = [column for column in _columns(rows) if column[0].endswith("_per_s")]
-    less = [column for column in _columns(rows) if "cpu_us" in column[0]]
+    ours = [rows[name] for name in own if name in rows and rows[name].rounds]
+    return "\n\n".join(_ratios(row, peers, _columns(rows)) for row in ours) if peers else ""
+
+
+def _ratios(row: Row, peers: Sequence[Row], columns: Sequence[tuple[str, str]]) -> str:
+    """More requests and chunks a second, less CPU for each."""
+    mine = row.medians()
+    theirs = [peer.medians() for peer in peers]
     lines = [
-        [title, *(_more(row.medians(), peer.medians(), figure) for row, peer in pairs)]
-        for figure, title in more
+        [title, *(_more(mine, figures, figure) for figures in theirs)]
+        for figure, title in columns
+        if figure.endswith("_per_s")
     ]
     lines += [
-        [
-            f"{title}, less",
-            *(_ratio(peer.medians().get(figure), row.medians().get(figure)) for row, peer in pairs),
-        ]
-        for figure, title in less
+        [f"{title}, less", *(_ratio(figures.get(figure), mine.get(figure)) for figures in theirs)]
+        for figure, title in columns
+        if "cpu_us" in figure
     ]
-    return _table(["times better", *(f"{row.title} : {peer.title}" for row, peer in pairs)], lines)
+    return _table([f"{row.title}, times better than", *(peer.title for peer in peers)], lines)
 
 
 def _more(mine: Figures, theirs: Figures, figure: str) -> str:
-    """Who delivered all that was on offer might have delivered more."""
+    """Who delivered all that was on offer might have delivered more; where both did, nothing is known."""
     text = _ratio(mine.get(figure), theirs.get(figure))
-    return f"{text} or more" if text != "-" and _delivered_all(mine, figure) else text
+    if text == "-" or not _delivered_all(mine, figure):
+        return text
+    return "both all" if _delivered_all(theirs, figure) else f"{text} or more"
 
 
 def _ratio(over: float | None, under: float | None) -> str:

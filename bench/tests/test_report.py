@@ -42,7 +42,7 @@ def test_ratios_are_ours_over_theirs_in_speed_and_theirs_over_ours_in_cpu() -> N
     table = ratios_table(rows, OWN)
     assert cells(table, "requests/s") == ["3.0 x"]
     assert cells(table, "CPU µs/request, less") == ["12.0 x"]
-    assert "Ours : Peer" in table.splitlines()[0]
+    assert table.splitlines()[0] == "| Ours, times better than | Peer |"
 
 
 def test_a_ratio_of_one_who_delivered_all_that_was_offered_is_a_lower_bound() -> None:
@@ -50,6 +50,20 @@ def test_a_ratio_of_one_who_delivered_all_that_was_offered_is_a_lower_bound() ->
     assert cells(figures_table(rows), "64 streams: chunks/s") == ["6,399 (all)", "1,280"]
     assert cells(ratios_table(rows, OWN), "64 streams: chunks/s") == ["5.0 x or more"]
     assert cells(ratios_table(rows, OWN), "64 streams: CPU µs/chunk, less") == ["10.0 x"]
+
+
+def test_where_both_delivered_all_that_was_offered_there_is_no_ratio() -> None:
+    rows = {"ours": row("Ours", streams(6399.0, 40.0)), "peer": row("Peer", streams(6400.0, 80.0))}
+    assert cells(ratios_table(rows, OWN), "64 streams: chunks/s") == ["both all"]
+    assert cells(ratios_table(rows, OWN), "64 streams: CPU µs/chunk, less") == ["2.0 x"]
+
+
+def test_each_of_ours_has_a_table_with_every_peer() -> None:
+    speeds = {"ours": 300.0, "other": 200.0, "direct": 900.0, "first": 100.0, "second": 50.0}
+    rows = {name: row(name.title(), {"requests_per_s": speed}) for name, speed in speeds.items()}
+    ours, other = ratios_table(rows, ("ours", "other")).split("\n\n")
+    assert cells(ours, "requests/s") == ["3.0 x", "6.0 x"]
+    assert cells(other, "requests/s") == ["2.0 x", "4.0 x"]
 
 
 def test_a_peer_that_answered_nothing_gives_no_ratio() -> None:
