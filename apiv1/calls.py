@@ -79,7 +79,7 @@ def _headers(call: Call) -> Iterable[tuple[str, str]]:
         yield "x-gateway-provider", _clean(record.provider)
     if record.attempts and record.attempts[-1].upstream_request_id:
         yield "x-upstream-request-id", _clean(record.attempts[-1].upstream_request_id)
-    if record.dropped:
+    if record.dropped and record.losses != "silent":
         yield "x-gateway-dropped", ", ".join(map(_clean, record.dropped))[:_MAX_DROPPED]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dialects.types import Dialect, Facts, JsonObject, Usage
-from routing.snapshot import ApiKey, Snapshot, Target
+from routing.snapshot import ApiKey, Losses, Snapshot, Target
 
 # How a call ended: `ok`, a client that left, or an error (in the reply or within its stream).
 Outcome = Literal["ok", "client_gone", "error"]
@@ -56,7 +56,9 @@ class Record:
     """Everything that is known of a call when it closes: the only source of metrics, log line and ledger.
 
     Times are on the monotonic clock; 0.0 means: did not happen. No prompt, completion or secret is in it.
-    `upstream_seconds` is the time spent waiting for a provider; the rest is the gateway's own.
+    `upstream_seconds` is the time spent waiting for a provider; the rest is the gateway's own. `losses` is
+    what the route does with `dropped`, the client's fields that could not travel: under "strict" the call was
+    refused for them.
     """
 
     request_id: str
@@ -78,6 +80,7 @@ class Record:
     ended: float = 0.0
     upstream_seconds: float = 0.0
     usage: Usage | None = None
+    losses: Losses = "warn"
     dropped: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
 

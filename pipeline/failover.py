@@ -17,6 +17,7 @@ from dialects.errors import (
 from pipeline.call import Call, Handler, Reply
 from providers.wire import UpstreamError
 from routing.plan import Draw, Plan, allowed, plan
+from routing.snapshot import Target
 
 # Three in all: a fourth try rarely helps and multiplies the load on providers in trouble.
 MAX_ATTEMPTS = 3
@@ -37,22 +38,36 @@ class Failover:
 
     async def __call__(self, call: Call) -> Reply:
         chosen = self._plan(call)
-        tried = chosen.candidates[:MAX_ATTEMPTS]
+        record = call.record
         # All attempts together have what the most patient of the targets allows.
-        call.deadline = call.deadline.sooner(max(t.provider.timeouts.total for t in tried))
-        for number, target in enumerate(tried, start=1):
-            call.target = target
-            record = call.record
-            record.provider = target.provider.name
-            record.upstream_model = target.upstream_model or call.facts.model
+        patience = max(target.provider.timeouts.total for target in chosen.candidates)
+        call.deadline = call.deadline.sooner(patience)
+        failed: tuple[Target, GatewayError] | None = None
+        refusal: GatewayError | None = None
+        asked = 0
+        for target in chosen.candidates:
+            _aim(call, target)
             before = len(record.attempts)
             try:
                 return await self._inner(call)
             except GatewayError as error:
-                asked = len(record.attempts) > before
-                if number == len(tried) or not _may_go_on(error, call, asked=asked):
+                if len(record.attempts) > before:
+                    asked += 1
+                    failed = target, error
+                    if asked == MAX_ATTEMPTS or not _curable(error, call):
+                        raise
+                elif error.fault.name != BAD_REQUEST.name:
                     raise
-        raise AssertionError("unreachable: the last candidate returns or raises")
+                else:
+                    # It cannot do this kind of request, or not without a loss that the route forbids; another
+                    # may. Nobody was asked, so it is no attempt.
+                    refusal = error
+        if failed is not None:
+            # What went wrong where the request could go says more than that it could not go elsewhere.
+            _aim(call, failed[0])
+            raise failed[1]
+        assert refusal is not None, "every candidate returned or raised"  # noqa: S101 - a programmer's error, not input
+        raise refusal
 
     def _plan(self, call: Call) -> Plan:
         model = call.facts.model
@@ -70,6 +85,7 @@ class Failover:
                 Detail(param="model"),
             )
         call.record.route = chosen.route.pattern
+        call.record.losses = chosen.route.losses
         if not chosen.candidates:
             raise GatewayError(
                 BUSY,
@@ -79,11 +95,17 @@ class Failover:
         return chosen
 
 
-def _may_go_on(error: GatewayError, call: Call, *, asked: bool) -> bool:
-    """Whether the next target may be tried. `asked`: this one's provider was."""
-    if not asked:
-        # It cannot do this kind of request, or say it in its own words; another may.
-        return error.fault.name == BAD_REQUEST.name
+def _aim(call: Call, target: Target) -> None:
+    call.target = target
+    record = call.record
+    record.provider = target.provider.name
+    record.upstream_model = target.upstream_model or call.facts.model
+    # What an earlier target could not carry is no loss of this one.
+    record.dropped = []
+
+
+def _curable(error: GatewayError, call: Call) -> bool:
+    """Whether another provider may do better than the one that was asked and failed."""
     if error.fault.name not in _CURABLE or error.code in _FINAL or call.deadline.remaining() <= 0:
         return False
     cause = error.__cause__

@@ -72,8 +72,9 @@ class Metrics:
         )
         self._dropped = Counter(
             "gateway_dropped_fields",
-            "Request fields that could not travel to the provider's dialect.",
-            ("surface", "provider"),
+            "Request fields that could not travel to the provider's dialect; losses is what the route does "
+            "with them: strict refused the call.",
+            ("surface", "route", "provider", "losses"),
             registry=registry,
         )
 
@@ -93,7 +94,8 @@ class Metrics:
         for attempt in record.attempts:
             self._attempts.labels(attempt.provider, self._code(attempt.outcome)).inc()
         if record.dropped:
-            self._dropped.labels(surface, provider).inc(len(record.dropped))
+            place = (surface, record.route, provider, record.losses)
+            self._dropped.labels(*place).inc(len(record.dropped))
         self._count_tokens(record)
 
     def refused(self, refusal: Refusal) -> None:

@@ -55,6 +55,7 @@ class RequestLog:
             cache_read_tokens=usage.cache_read if usage else None,
             usage_source=usage.source if usage else None,
             attempts=[f"{a.provider}:{a.outcome}" for a in record.attempts],
+            losses=record.losses if record.dropped else None,
             dropped=[name[:_MAX_TEXT] for name in record.dropped[:_MAX_DROPPED]] or None,
         )
 

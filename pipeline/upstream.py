@@ -196,7 +196,18 @@ def _translate(call: Call, target: Target, spoken: str) -> Exchange:
     if target.body_patch:
         body = merge_patch(body, target.body_patch)
     call.record.dropped = translator.dropped
+    if translator.dropped and call.record.losses == "strict":
+        raise _would_lose(translator.dropped)
     return Exchange(dialect, translator, path, orjson.dumps(body))
+
+
+def _would_lose(names: Sequence[str]) -> GatewayError:
+    """The refusal of a strict route. Failover takes it for "not this target": another may carry them all."""
+    return bad_request(
+        f"This model's route is strict, and these fields cannot travel to its provider: {', '.join(names)}.",
+        param=names[0],
+        code="fields_not_supported",
+    )
 
 
 def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class RouteForm(forms.ModelForm):
 
     class Meta:
         model = Route
-        fields = ("name", "pattern", "priority", "team", "enabled")
+        fields = ("name", "pattern", "priority", "team", "losses", "enabled")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,19 +89,19 @@ class RouteAdmin(Published, CsvExport):
 
     form = RouteForm
     inlines = (TargetInline,)
-    list_display = ("pattern", "name", "team_name", "priority", "goes_to", "state")
-    list_filter = ("enabled", "targets__provider", "team")
+    list_display = ("pattern", "name", "team_name", "priority", "goes_to", "losses", "state")
+    list_filter = ("enabled", "losses", "targets__provider", "team")
     search_fields = ("name", "pattern", "targets__provider__name", "targets__upstream_model", "team__name")
     list_select_related = ("team",)
     autocomplete_fields = ("team",)
     list_per_page = 50
     actions = ("enable", "disable")
-    csv_fields: tuple[str, ...] = ("name", "pattern", "team", "priority", "enabled")
+    csv_fields: tuple[str, ...] = ("name", "pattern", "team", "priority", "losses", "enabled")
     warn_unsaved_form = True
     readonly_fields = ("managed_by_env",)
 
     def get_fieldsets(self, request: HttpRequest, obj: Route | None = None) -> Any:
-        fields: tuple[Any, ...] = (("pattern", "name"), ("team", "priority"), "enabled")
+        fields: tuple[Any, ...] = (("pattern", "name"), ("team", "priority"), "losses", "enabled")
         # Of interest on the one route that follows the environment, and on no other.
         return [(None, {"fields": (*fields, "managed_by_env") if obj and obj.managed_by_env else fields})]
 

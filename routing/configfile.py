@@ -11,6 +11,8 @@ import msgspec
 import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from routing.snapshot import Losses
+
 Text = Annotated[str, Meta(min_length=1)]
 Whole = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -93,6 +95,7 @@ class RouteDoc(Struct, forbid_unknown_fields=True):
     targets: list[TargetDoc] | UnsetType = UNSET
     priority: int | UnsetType = UNSET
     team: Text | None = None
+    losses: Losses | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
 
     @property

@@ -231,6 +231,7 @@ class _Applier:
             "pattern": doc.pattern,
             "priority": doc.priority,
             "team": team,
+            "losses": doc.losses,
             "enabled": doc.enabled,
         }
         if row._state.adding and doc.targets is UNSET:

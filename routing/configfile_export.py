@@ -76,6 +76,7 @@ def _route(row: Route) -> dict[str, Any]:
         "pattern": row.pattern,
         "priority": row.priority,
         "team": None if row.team is None else row.team.name,
+        "losses": row.losses,
         "enabled": row.enabled,
         "targets": [_target(target) for target in row.targets.all()],
     }

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from dialects.types import ModelFacts
 from providers.crypto import Vault, VaultError
@@ -21,6 +21,7 @@ from routing.snapshot import (
     ApiKey,
     CatalogueModel,
     Credential,
+    Losses,
     Price,
     Provider,
     Route,
@@ -112,9 +113,11 @@ def _credentials(rows: Iterable[Row], vault: Vault) -> dict[int, list[Credential
 
 def _routes(rows: Iterable[Row], targets: dict[int, list[Target]]) -> tuple[Route, ...]:
     def build(row: Row) -> Route:
-        pk, name, pattern, priority, team_id = row
+        pk, name, pattern, priority, team_id, losses = row
         if not isinstance(pattern, str) or not _ENTRY.fullmatch(pattern):
             raise ValueError("the pattern is neither a name nor a prefix")
+        if losses not in get_args(Losses):
+            raise ValueError("losses is none of its words")
         # A route that lost all its targets stays: its models must not slip to a wider route.
         return Route(
             id=pk,
@@ -123,6 +126,7 @@ def _routes(rows: Iterable[Row], targets: dict[int, list[Target]]) -> tuple[Rout
             targets=tuple(targets.get(pk, ())),
             priority=_whole(priority),
             team_id=team_id,
+            losses=losses,
         )
 
     return tuple(_each("route", rows, build))

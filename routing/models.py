@@ -26,6 +26,13 @@ MAX_PATCH = 16 * 1024
 # Fields that the gateway itself decides: a patch of them would break streams or send calls elsewhere.
 RESERVED_FIELDS = frozenset({"model", "stream", "stream_options", "messages", "prompt", "input"})
 
+# As routing.snapshot.Losses names them.
+LOSSES = (
+    ("strict", "strict: refuse the call"),
+    ("warn", "warn: drop, and name it in a header"),
+    ("silent", "silent: drop"),
+)
+
 
 def validate_patch(value: object) -> None:
     """A JSON object of top-level fields, none of which the gateway decides itself."""
@@ -78,6 +85,16 @@ class Route(models.Model):
         related_name="routes",
         help_text="Only this team sees it, and it wins over the common one. Empty: every team.",
     )
+    losses = models.CharField(
+        "fields that cannot travel",
+        max_length=8,
+        choices=LOSSES,
+        # The caller learns of a loss and the call is answered all the same.
+        default="warn",
+        help_text="A client's field that the provider's dialect has no place for. Strict: the call goes to a "
+        "target that takes it, or is refused with a 400 that names the field. Warn: dropped, and named in "
+        "the header x-gateway-dropped. Silent: dropped without the header. All of them are counted.",
+    )
     enabled = models.BooleanField(default=True, help_text="Off: as if it did not exist.")
     managed_by_env = models.BooleanField(
         "follows the environment",
@@ -90,6 +107,9 @@ class Route(models.Model):
         ordering = ("pattern", "-priority", "id")
         constraints = (
             models.CheckConstraint(condition=~Q(name="") & ~Q(pattern=""), name="route_has_name_and_pattern"),
+            models.CheckConstraint(
+                condition=Q(losses__in=[word for word, _ in LOSSES]), name="route_losses_is_known"
+            ),
             # In two, because NULL differs from NULL.
             models.UniqueConstraint(
                 fields=("pattern", "priority"),

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from dialects.types import ModelFacts
 from providers.kinds import Kind
 from providers.wire import Timeouts
+
+# What a route does with a client's fields that cannot travel to the provider's dialect: refuse the call, drop
+# and name them in a header, or drop them without a header.
+Losses = Literal["strict", "warn", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Route:
     targets: tuple[Target, ...]
     priority: int = 0
     team_id: int | None = None
+    losses: Losses = "warn"
 
     @property
     def is_prefix(self) -> bool:

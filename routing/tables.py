@@ -83,7 +83,7 @@ def _read(revision: int) -> Tables:
         routes=_rows(
             Route.objects.filter(enabled=True)
             .order_by("id")
-            .values_list("id", "name", "pattern", "priority", "team_id")
+            .values_list("id", "name", "pattern", "priority", "team_id", "losses")
         ),
         targets=_rows(
             Target.objects.filter(route__enabled=True)

@@ -85,6 +85,16 @@ def test_a_bad_form_is_refused_and_nothing_is_published(
     assert not Route.objects.exists()
 
 
+def test_what_a_route_does_with_lost_fields_is_chosen_and_in_force(operator: Client) -> None:
+    assert add_route(operator, losses="strict").status_code == 302
+    route = Route.objects.get()
+    assert build_snapshot(vault()).routes[0].losses == "strict"
+    assert change_route(operator, route, losses="silent").status_code == 302
+    assert build_snapshot(vault()).routes[0].losses == "silent"
+    assert "loud" in errors_of(change_route(operator, route, losses="loud"))
+    assert published()[-1].summary[0]["fields"] == {"losses": ["strict", "silent"]}
+
+
 def test_a_second_route_in_the_same_place_is_refused(operator: Client) -> None:
     make_route("gpt-*", make_provider("other"))
     assert "A common route with this pattern and priority exists" in errors_of(

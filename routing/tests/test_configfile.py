@@ -46,6 +46,7 @@ routes:
   - pattern: "gpt-*"
     team: crew
     priority: 2
+    losses: strict
     targets: [{provider: groq, model: m, body_patch: {top_k: null}}]
 keys:
   - {team: crew, value: "env:KEY", label: ci, allowed_models: ["gpt-*"], expires_at: 2099-01-31T00:00:00Z}
@@ -82,6 +83,7 @@ def test_a_document_fills_an_empty_database_and_does_nothing_the_second_time() -
         ("groq", 1, 3),
     ]
     assert snapshot.routes[1].targets[0].body_patch == {"top_k": None}
+    assert [r.losses for r in snapshot.routes] == ["warn", "strict", "warn"]
     assert snapshot.keys[hasher().digest(CHOSEN)].allowed_models == ("gpt-*",)
     assert snapshot.catalogue["openai", "gpt-4o"].price.input == 2.5
     again = applied(DOCUMENT)
@@ -201,6 +203,7 @@ keys:
         ("- a", "Expected `object`, got `array`"),
         ("port: 1", "Object contains unknown field `port`"),
         ("routes: [{patern: x}]", "routes[0]: Object"),
+        ("routes: [{pattern: x, losses: loud}]", "routes[0].losses: Invalid enum value 'loud'"),
         (
             "routes: [{pattern: x, targets: [{provider: a, weight: -1}]}]",
             "routes[0].targets[0].weight: Expected",

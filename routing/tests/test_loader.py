@@ -54,7 +54,7 @@ def test_everything_that_steers_is_in_the_snapshot() -> None:
         "tier": 1,
         "body_patch": {"top_k": None},
     }
-    route = make_route("gpt-*", target, priority=5, team=Team.objects.create(name="crew"))
+    route = make_route("gpt-*", target, priority=5, losses="strict", team=Team.objects.create(name="crew"))
     expires = timezone.now() + timedelta(days=1)
     key = make_key(allowed_models=["gpt-*", "o1"], label="ci", expires_at=expires)
     CatalogueModel.objects.create(
@@ -70,6 +70,7 @@ def test_everything_that_steers_is_in_the_snapshot() -> None:
     assert snapshot.revision == number
     (built,) = snapshot.routes
     assert (built.id, built.pattern, built.priority, built.team_id) == (route.pk, "gpt-*", 5, route.team_id)
+    assert built.losses == "strict"
     (aim,) = built.targets
     assert (aim.upstream_model, aim.weight, aim.tier, aim.body_patch) == ("gpt-4o", 3, 1, {"top_k": None})
     assert aim.provider is snapshot.providers["openai"]
@@ -138,6 +139,7 @@ BAD: list[tuple[str, str, object, str]] = [
     ("Route", "pattern", "a b", "route"),
     ("Route", "pattern", "*-gpt", "route"),
     ("Route", "priority", "first", "route"),
+    ("Route", "losses", "loud", "route"),
     ("Target", "weight", -1, "target"),
     ("Target", "weight", "many", "target"),
     ("Target", "tier", "x", "target"),

@@ -54,11 +54,12 @@ def test_the_database_refuses_the_same_place_too(of_a_team: bool) -> None:
     [
         [Route(name="", pattern="x")],
         [Route(name="x", pattern="")],
+        [Route(name="x", pattern="y", losses="loud")],
         [Route(name="x", pattern="a"), Route(name="x", pattern="b")],
         [Revision(number=-1, author="a", reason="b")],
         [Revision(number=1, author="a", reason="b"), Revision(number=1, author="a", reason="b")],
     ],
-    ids=["no name", "no pattern", "name twice", "number below 0", "number twice"],
+    ids=["no name", "no pattern", "unknown losses", "name twice", "number below 0", "number twice"],
 )
 def test_the_database_refuses_what_no_form_has_seen(rows: list[models.Model]) -> None:
     with pytest.raises(IntegrityError):
