@@ -118,9 +118,7 @@ class ChatTap:
         choices = chunk.get("choices")
         if choices:
             for choice in choices:
-                delta = choice.get("delta")
-                if delta:
-                    self._delta(delta)
+                self._choice(choice)
         elif chunk.get("error") or name == "error":
             raise upstream_errors.from_event(chunk.get("error") or chunk)
         usage = chunk.get("usage")
@@ -129,7 +127,11 @@ class ChatTap:
             # Only the chunk that exists for usage goes; one that also carries an answer stays.
             self._keep = bool(choices) or not self._strip
 
-    def _delta(self, delta: dict[str, Any]) -> None:
+    def _choice(self, choice: dict[str, Any]) -> None:
+        """What one choice of a chunk adds; the one thing in which streams of legacy completions differ."""
+        delta = choice.get("delta")
+        if not delta:
+            return
         chars = len(delta.get("content") or "")
         if not chars or len(delta) > 1:
             chars += _other_chars(delta)

@@ -7,7 +7,7 @@ from typing import Any
 
 from dialects import sse, upstream_errors
 from dialects.chat import (
-    not_a_chunk,
+    ChatTap,
     openai_usage,
     read_flag,
     read_include_usage,
@@ -19,7 +19,7 @@ from dialects.chat import (
 from dialects.errors import Family, GatewayError, bad_request, envelope
 from dialects.estimate import CHARS_PER_TOKEN
 from dialects.fields import length
-from dialects.types import Event, Facts, Framer, Framing, JsonObject, StreamTap, Usage
+from dialects.types import Facts, Framer, Framing, JsonObject, StreamTap, Usage
 
 
 class CompletionsDialect:
@@ -70,46 +70,16 @@ class CompletionsDialect:
         return sse.frame_json(envelope("openai", error, request_id))
 
 
-class CompletionsTap:
-    """Notes of a stream of text chunks. The stream is over at `[DONE]`."""
+class CompletionsTap(ChatTap):
+    """Notes of a stream of text chunks, which is one of chat but for where the text is."""
 
-    __slots__ = ("_keep", "_strip", "content", "finished", "output_chars", "usage")
+    __slots__ = ()
 
-    def __init__(self, *, strip_usage: bool) -> None:
-        self.usage: Usage | None = None
-        self.content = False
-        self.finished = False
-        self.output_chars = 0
-        self._strip = strip_usage
-        self._keep = True
-
-    def see(self, event: Event) -> None:
-        self._keep = True
-        if event.data == b"[DONE]":
-            self.finished = True
-        elif event.data:
-            try:
-                self._chunk(event.json(), event.name)
-            except (AttributeError, TypeError, KeyError):
-                raise not_a_chunk() from None
-
-    def keep(self, event: Event) -> bool:  # noqa: ARG002 - the protocol's signature; see() has decided
-        return self._keep
-
-    def _chunk(self, chunk: Any, name: str) -> None:
-        choices = chunk.get("choices")
-        if not choices and (chunk.get("error") or name == "error"):
-            raise upstream_errors.from_event(chunk.get("error") or chunk)
-        for choice in choices or ():
-            chars = length(choice.get("text"))
-            if chars:
-                self.output_chars += chars
-                self.content = True
-        usage = chunk.get("usage")
-        if usage:
-            self.usage = openai_usage(usage) or self.usage
-            # Only the chunk that exists for usage goes; one that also carries an answer stays.
-            self._keep = bool(choices) or not self._strip
+    def _choice(self, choice: dict[str, Any]) -> None:
+        chars = length(choice.get("text"))
+        if chars:
+            self.output_chars += chars
+            self.content = True
 
 
 def text_or_token_chars(value: Any, name: str) -> int:
