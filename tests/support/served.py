@@ -66,10 +66,29 @@ class Served:
         """What it has written so far."""
         return (self.folder / "log").read_text(errors="replace")
 
+    def manage(self, *words: str, given: str = "") -> str:
+        """What `manage.py` with these words prints, run beside the gateway with the same settings. `given` is
+        its standard input. CalledProcessError: it failed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=_ROOT,
+            env=self._environ,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_START_SECONDS,
+        )
+        return done.stdout
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send one signal and wait for the end. The exit status."""
+        os.kill(self.pid, number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for the end of what was told to end. The exit status."""
         assert self._process is not None
-        self._process.send_signal(number)
         return self._process.wait(30)
 
     def __enter__(self) -> Self:
