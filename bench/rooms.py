@@ -156,7 +156,7 @@ async def _run(contender: Contender, cores: Cores, seconds: float, *, streams: b
 
 
 def main(words: Sequence[str]) -> int:
-    """Exit code 0, or 2 where it cannot run."""
+    """Exit code 0; 1 when the gateway does not come up or answers wrongly; 2 where this cannot run at all."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.rooms", description="Profile this gateway under load."
     )
@@ -170,8 +170,12 @@ def main(words: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     [contender] = [found for found in CONTENDERS if found.name == parsed.server]
     cores = Cores.choose()
-    with pinned(cores.load), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        print(runner.run(_run(contender, cores, parsed.seconds, streams=parsed.streams)))
+    try:
+        with pinned(cores.load), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            print(runner.run(_run(contender, cores, parsed.seconds, streams=parsed.streams)))
+    except UnavailableError as reason:
+        print(reason, file=sys.stderr)
+        return 1
     return 0
 
 
