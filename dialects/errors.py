@@ -59,11 +59,13 @@ INTERNAL = Fault("internal", 500, "server_error", "internal_error", "api_error",
 class Detail:
     """What one occurrence adds to its fault; each field is optional.
 
-    `code` replaces the fault's OpenAI code; `param` names the field at fault; `status` replaces the HTTP
-    status (a provider's own 4xx is kept); `retry_after` is seconds.
+    `code` replaces the fault's OpenAI code; `error_code` is Anthropic's word in `error.details`, by which its
+    SDKs mend a conversation; `param` names the field at fault; `status` replaces the HTTP status (a
+    provider's own 4xx is kept); `retry_after` is seconds.
     """
 
     code: str | None = None
+    error_code: str | None = None
     param: str | None = None
     status: int | None = None
     retry_after: float | None = None
@@ -111,11 +113,10 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
 def envelope(family: Family, error: GatewayError, request_id: str) -> Mapping[str, object]:
     """The error as the JSON object that a client of this family expects."""
     if family == "anthropic":
-        return {
-            "type": "error",
-            "error": {"type": error.fault.anthropic_type, "message": error.message},
-            "request_id": request_id,
-        }
+        said: dict[str, object] = {"type": error.fault.anthropic_type, "message": error.message}
+        if error.detail.error_code is not None:
+            said["details"] = {"error_code": error.detail.error_code}
+        return {"type": "error", "error": said, "request_id": request_id}
     return {
         "error": {
             "message": error.message,

@@ -7,7 +7,7 @@ from typing import Any
 
 from dialects import sse, upstream_errors
 from dialects.chat import not_a_chunk
-from dialects.errors import Family, GatewayError, bad_request, envelope
+from dialects.errors import BAD_REQUEST, Detail, Family, GatewayError, bad_request, envelope
 from dialects.fields import DOCUMENT_CHARS, IMAGE_CHARS, count, detail, length, part, strings
 from dialects.types import Event, Facts, Framer, Framing, JsonObject, StreamTap, Usage
 
@@ -42,7 +42,7 @@ class MessagesDialect:
         messages = _list(body, "messages")
         if messages is None:
             raise _field("messages", "Field required")
-        if not messages:
+        if not messages and not body.get("thread"):
             raise _field("messages", "at least one message is required")
         needs: set[str] = set()
         chars = _content(body.get("system"), "system", needs) if body.get("system") is not None else 0
@@ -82,6 +82,18 @@ class MessagesDialect:
 
     def error_event(self, error: GatewayError, request_id: str) -> bytes:
         return sse.frame_json(envelope("anthropic", error, request_id), "error")
+
+
+def refuse_thread(body: JsonObject) -> None:
+    """Refuse a conversation that its provider keeps: no other has what came before. Anthropic's SDKs read the
+    code and send all of it instead, as they do on platforms without threads. GatewayError: there is one."""
+    if body.get("thread"):
+        raise GatewayError(
+            BAD_REQUEST,
+            "thread: neither this model's provider nor the gateway keeps conversations: "
+            "send all of it in 'messages'",
+            Detail(param="thread", error_code="thread_unsupported_request"),
+        )
 
 
 class MessagesTap:

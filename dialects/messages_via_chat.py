@@ -7,6 +7,7 @@ from typing import Any
 
 from dialects.capabilities import resolve
 from dialects.chat import openai_usage
+from dialects.messages import refuse_thread
 from dialects.messages_via_chat_request import Plan, RequestBuilder
 from dialects.messages_via_chat_stream import MessageEvents, refusal_details, stop_reason
 from dialects.parts import invalid_answer, messages_usage, new_id, parsed_arguments
@@ -38,6 +39,7 @@ class MessagesViaChat:
         self._events: MessageEvents | None = None
 
     def request(self, body: JsonObject, model: ModelFacts) -> JsonObject:
+        refuse_thread(body)
         self._model = model.name
         return RequestBuilder(body, model, resolve(model), self._plan).build()
 

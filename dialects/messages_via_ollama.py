@@ -10,6 +10,7 @@ import orjson
 from dialects import parts_ollama as ollama
 from dialects.capabilities import resolve
 from dialects.errors import bad_request
+from dialects.messages import refuse_thread
 from dialects.ollama_chat import ollama_usage
 from dialects.parts import (
     EFFORTS,
@@ -53,6 +54,7 @@ class MessagesViaOllama:
         self._events: _Events | None = None
 
     def request(self, body: JsonObject, model: ModelFacts) -> JsonObject:
+        refuse_thread(body)
         self._model = model.name
         out: JsonObject = {
             "model": model.name,

@@ -96,6 +96,7 @@ class Said:
     type: str = ""
     code: str = ""
     param: str = ""
+    error_code: str = ""
 
     def words(self) -> tuple[str, str]:
         return self.code, self.type
@@ -143,14 +144,16 @@ def read(body: Any) -> Said:
         return NOTHING_SAID
     message = error.get("message") or error.get("msg")
     details = error.get("details")
+    error_code = _word(details.get("error_code")) if isinstance(details, dict) else ""
     code = error.get("code")
-    if code is None and isinstance(details, dict):
-        code = details.get("error_code")
+    if code is None:
+        code = error_code
     return Said(
         message=message if isinstance(message, str) else "",
         type=_word(error.get("type")),
         code=str(code) if type(code) is int else _word(code),
         param=_word(error.get("param")),
+        error_code=error_code,
     )
 
 
@@ -219,7 +222,16 @@ def _refused(status: int, said: Said) -> GatewayError:
         # A page instead of an error object: the address is wrong, not the model.
         fault, message = NOT_FOUND, "The provider does not know this address or model."
     code = said.code if fault is BAD_REQUEST and not said.code.isdecimal() else ""
-    return GatewayError(fault, message, Detail(code=code or None, param=said.param or None, status=status))
+    return GatewayError(
+        fault,
+        message,
+        Detail(
+            code=code or None,
+            error_code=said.error_code or None,
+            param=said.param or None,
+            status=status,
+        ),
+    )
 
 
 def _failed(status: int) -> GatewayError:

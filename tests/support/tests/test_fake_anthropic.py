@@ -208,3 +208,24 @@ def test_a_coding_agents_request(client: anthropic.Anthropic, fake_upstream: Fak
     )
     assert status == 400  # without the beta header its field is unknown
     assert fake_upstream.last.query == {"beta": ["true"]}
+
+
+def test_counting_takes_what_messages_take(client: anthropic.Anthropic) -> None:
+    counted = client.messages.count_tokens(
+        model="claude-opus-4-5", messages=[{"role": "user", "content": "Hello"}]
+    )
+    answered = client.messages.create(
+        model="claude-opus-4-5", max_tokens=9, messages=[{"role": "user", "content": "Hello"}]
+    )
+    assert counted.input_tokens == answered.usage.input_tokens
+
+
+def test_conversations_are_not_kept(client: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.BadRequestError, match="thread"):
+        client.beta.messages.create(
+            model="claude-opus-4-5",
+            max_tokens=10,
+            messages=[{"role": "user", "content": "Hello"}],
+            thread={"type": "create"},
+            betas=["message-threads-2026-08-12"],
+        )

@@ -47,7 +47,8 @@ def refusal(error: RefusedError) -> Reply:
     kind = error.kind or _KINDS.get(error.status, "api_error")
     body = {
         "type": "error",
-        "error": {"type": kind, "message": error.message},
+        "error": {"type": kind, "message": error.message}
+        | ({"details": {"error_code": error.code}} if error.code else {}),
         "request_id": stable_id("req_", error.message),
     }
     return Reply(error.status, [("content-type", "application/json")], encoded(body))
@@ -60,6 +61,8 @@ def answer(request: Received, endpoint: str, memory: Memory) -> Reply:
         return _models(request, endpoint.partition("/")[2])
     if not isinstance(request.json, dict):
         raise RefusedError("The request body is not valid JSON: it must be an object")
+    if endpoint == "messages/count_tokens":
+        return _count(request, request.json)
     return _messages(request, request.json, memory)
 
 
@@ -180,6 +183,21 @@ def _messages(request: Received, body: dict[str, Any], memory: Memory) -> Reply:
         kind = ("content-type", "text/event-stream; charset=utf-8")
         return Reply(200, [kind, ("cache-control", "no-cache"), *pairs], frames=list(_events(message)))
     return Reply(200, [("content-type", "application/json"), *pairs], encoded(message))
+
+
+def _count(request: Received, body: dict[str, Any]) -> Reply:
+    """What /v1/messages would take, without a cap and never as a stream."""
+    for name in ("max_tokens", "stream"):
+        if name in body:
+            raise RefusedError(f"{name}: Extra inputs are not permitted")
+    counted = {**body, "max_tokens": 1}
+    # Thinking is counted beside an answer of any length.
+    if counted.get("thinking"):
+        counted["max_tokens"] = 1 + int(counted["thinking"].get("budget_tokens") or 0)
+    check_messages(request, counted)
+    said = mind.answer(messages_prompt(counted))
+    pairs = [("content-type", "application/json"), *headers(request)]
+    return Reply(200, pairs, encoded({"input_tokens": said.input_tokens}))
 
 
 def _event(name: str, **fields: Any) -> bytes:

@@ -76,6 +76,9 @@ def check_messages(request: Received, body: dict[str, Any]) -> None:
     model = claude_model(body["model"])
     if model is None:
         raise RefusedError(f"model: {body['model']}", status=404)
+    if body.get("thread"):
+        # As an account without the beta is answered; this fake keeps no conversations.
+        raise RefusedError("thread: not available for this request", code="thread_unsupported_request")
     _check_scalars(body)
     if body["max_tokens"] > model.max_output:
         raise RefusedError(

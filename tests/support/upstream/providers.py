@@ -20,7 +20,7 @@ from tests.support.upstream.wire import Received
 _PATHS = (
     (re.compile(r".*/v1/(chat/completions|completions|embeddings)"), "POST", "openai"),
     (re.compile(r".*/v1/(responses)"), "POST", "openai_responses"),
-    (re.compile(r".*/v1/(messages)"), "POST", "anthropic"),
+    (re.compile(r".*/v1/(messages(?:/count_tokens)?)"), "POST", "anthropic"),
     (re.compile(r".*/v1/(models(?:/.+)?)"), "GET", "models"),
     (re.compile(r".*/api/(chat|generate|embed|show)"), "POST", "ollama"),
     (re.compile(r".*/api/(tags|version)"), "GET", "ollama"),
