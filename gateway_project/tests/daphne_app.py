@@ -104,16 +104,20 @@ class App:
 
     async def stream(self, scope: Any, receive: Receive, send: Send) -> None:
         """As many pieces as the query says, one each 50 ms; ended in-band when the gateway is cut."""
+        gone = asyncio.ensure_future(disconnected(receive))
         await start(send)
         for number in range(int(scope["query_string"] or b"5")):
             await send({"type": "http.response.body", "body": b"piece %d\n" % number, "more_body": True})
-            try:
-                await asyncio.wait_for(self.gateway.over.wait(), 0.05)
-            except TimeoutError:
-                continue
-            await send({"type": "http.response.body", "body": b"cut\n"})
+            await asyncio.sleep(0.05)
+            if gone.done() or self.gateway.over.is_set():
+                break
+        if gone.done():
+            self.events.append("disconnected")
             return
-        await send({"type": "http.response.body", "body": b"end\n"})
+        gone.cancel()
+        await send(
+            {"type": "http.response.body", "body": b"cut\n" if self.gateway.over.is_set() else b"end\n"}
+        )
 
     async def fail_before(self, scope: Any, receive: Receive, send: Send) -> None:
         raise ValueError("a secret prompt")

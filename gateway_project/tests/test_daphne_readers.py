@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +95,27 @@ async def test_c2_a_client_that_leaves_is_reported(served: Served) -> None:
         wire.get("/wait")
         await until(served, "GET /wait")
     await until(served, "disconnected")
+
+
+@pytest.mark.parametrize("path", ["/wait", "/stream?10000"])
+async def test_c2_a_reset_that_comes_together_with_the_request_is_reported(served: Served, path: str) -> None:
+    async with await Wire.open(served) as wire:
+        wire.get("/ready")
+        await wire.answer()
+        before = (await events(served)).count("disconnected")
+        connection: socket.socket = wire.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Both arrive before the server looks.
+        served.process.send_signal(signal.SIGSTOP)
+        wire.get(path)
+        wire.writer.transport.abort()
+        await asyncio.sleep(0.1)
+        served.process.send_signal(signal.SIGCONT)
+
+    async def reported() -> bool:
+        return (await events(served)).count("disconnected") > before
+
+    await eventually(reported)
 
 
 async def test_c3_in_the_middle_of_a_stream_too(served: Served) -> None:
