@@ -33,8 +33,8 @@ class Transport(tcp.Server):
 
     @override
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]  # Twisted's bases disagree
-        """As Twisted's, but a reset that came together with the last bytes is seen at once. uvloop tells of it
-        this one time and never of this socket again; recv would say so at the next read."""
+        """As Twisted's, but a reset that came together with the last bytes is seen at once. uvloop tells of
+        it this one time and never of this socket again; recv would say so at the next read."""
         try:
             data = self.socket.recv(self.bufferSize)
             broken = self.socket.getsockopt(SOL_SOCKET, SO_ERROR)
