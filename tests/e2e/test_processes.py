@@ -128,8 +128,25 @@ def test_the_models_by_both_sdks(running: Running) -> None:
     ours = {model.id for model in running.sdks.openai.models.list()}
     assert {"gpt-4o-mini", "claude-opus-4-5", "text-embedding-3-small", "sandbox"} <= ours
     assert {model.id for model in running.sdks.anthropic.models.list()} == ours
-    assert running.sdks.openai.models.retrieve("claude-opus-4-5").owned_by == "anthropic"
     assert running.sdks.anthropic.models.retrieve("qwen3:8b").id == "qwen3:8b"
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("gpt-of-tomorrow", "openai"),
+        ("o1-preview", "openai"),
+        ("o3-mini", "openai"),
+        ("o4-mini", "openai"),
+        ("text-embedding-3-large", "openai"),
+        ("claude-of-tomorrow", "anthropic"),
+        ("qwen3:8b", "ollama"),
+        ("org/any-other", "ollama"),
+        ("sandbox", "sandbox"),
+    ],
+)
+def test_the_first_routes(running: Running, model: str, provider: str) -> None:
+    assert running.sdks.openai.models.retrieve(model).owned_by == provider
 
 
 def test_bodies_of_many_packets(running: Running, fake_upstream: FakeUpstream) -> None:
