@@ -229,14 +229,25 @@ def test_the_sdk_parses_arguments_into_a_model(stage: Stage, kind: Kind) -> None
     ]
 
 
-def test_the_legacy_functions_of_openai(stage: Stage) -> None:
-    answer = WAYS["whole"](
-        stage.sdks,
-        model=MODELS["openai"],
-        messages=user(order(city="Ulm")),
-        functions=[WEATHER["function"]],
-    )
-    call = answer.choices[0].message.function_call
-    assert call is not None
+@every_kind
+def test_the_legacy_functions(stage: Stage, kind: Kind) -> None:
+    fields: Any = {"model": MODELS[kind], "functions": [WEATHER["function"]]}
+    messages = user(order(city="Ulm"))
+    create: Any = stage.sdks.openai.chat.completions.create
+    first = create(messages=messages, **fields)
+    call = first.choices[0].message.function_call
     assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Ulm"})
-    assert answer.choices[0].finish_reason == "function_call"
+    assert first.choices[0].finish_reason == "function_call"
+    with create(messages=messages, **fields, stream=True) as chunks:
+        deltas = [chunk.choices[0].delta.function_call for chunk in chunks]
+    pieces = [delta for delta in deltas if delta is not None]
+    assert [piece.name for piece in pieces if piece.name] == ["weather"]
+    assert json.loads("".join(piece.arguments or "" for piece in pieces)) == {"city": "Ulm"}
+    messages += [
+        {"role": "assistant", "content": None, "function_call": call.model_dump()},
+        {"role": "function", "name": "weather", "content": "sun"},
+    ]
+    second = create(messages=messages, **fields)
+    assert second.choices[0].message.content == "The tool said: sun"
+    if kind == "ollama":
+        assert stage.sent["messages"][-1]["tool_name"] == "weather"

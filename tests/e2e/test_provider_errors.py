@@ -168,10 +168,12 @@ def test_nobody_listens(stage: Stage, kind: Kind, sdk: str) -> None:
 
 @every_sdk
 @every_kind
-@pytest.mark.parametrize("end", [Close(), Reset()], ids=["closed", "reset"])
-def test_a_stream_that_breaks_off_never_looks_whole(stage: Stage, kind: Kind, sdk: str, end: Step) -> None:
+@pytest.mark.parametrize("end", [[Close()], [Reset()], []], ids=["closed", "reset", "ended-too-early"])
+def test_a_stream_that_breaks_off_never_looks_whole(
+    stage: Stage, kind: Kind, sdk: str, end: list[Step]
+) -> None:
     begun = threading.Event()
-    stage.fake.script("", [Answer(events=8), WaitFor(begun), end])
+    stage.fake.script("", [Answer(events=8), WaitFor(begun), *end])
     said, error = read_broken(stage, sdk, begun.set, model=MODELS[kind])
     assert "word1 word2 word3 word4 word5".startswith(said)
     assert "broke off" in error.message
