@@ -7,34 +7,43 @@ import contextlib
 import signal
 import socket
 from collections.abc import Generator
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dialects.errors import GatewayError
 from gateway_project.asgi import Application
-from gateway_project.drain import DRAIN_SECONDS, LAST_SECONDS, NOTICE_SECONDS
-
-# What Envoy and nginx allow, nearly; the SDKs send a fifth of it.
-_MAX_HEAD = 16 * 1024
-# A head is one packet: whoever needs longer is broken or means harm.
-_HEAD_SECONDS = 15.0
-# Longer than load balancers and SDKs keep a connection, so that they close it first.
-_KEEP_ALIVE = 75
+from gateway_project.limits import (
+    BACKLOG,
+    DRAIN_SECONDS,
+    ECHO_SECONDS,
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    LAST_SECONDS,
+    MAX_HEAD,
+    NOTICE_SECONDS,
+    STALL_SECONDS,
+)
+from gateway_project.refusals import head_too_large, refusal, too_slow
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection whose heads are bounded in size and in time."""
+    """A connection whose heads are bounded in size and in time, and whose reader may not rest for ever."""
 
+    head_seconds = HEAD_SECONDS
+    stall_seconds = STALL_SECONDS
     _head = 0
     # What comes next belongs to a head; a body may come in packets of its own and takes the time it needs.
     _awaits_head = True
     _timer: asyncio.TimerHandle | None = None
+    _stall: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         if self._timer is None and self._awaits_head:
-            self._timer = self.loop.call_later(_HEAD_SECONDS, self._too_slow)
+            self._timer = self.loop.call_later(self.head_seconds, self._too_slow)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -59,29 +68,54 @@ class Protocol(HttpToolsProtocol):
         self._awaits_head = True
         super().on_message_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._leave_reader()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()
+        self._leave_reader()
         super().connection_lost(exc)
+
+    def _watch_reader(self, waiting: int) -> None:
+        self._stall = self.loop.call_later(self.stall_seconds, self._look_at_reader, waiting)
+
+    def _look_at_reader(self, before: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting < before:
+            self._watch_reader(waiting)
+        else:
+            self.transport.abort()
+
+    def _leave_reader(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _grow(self, size: int) -> bool:
         self._head += size
-        if self._head <= _MAX_HEAD:
+        if self._head <= MAX_HEAD:
             return True
-        if not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-                b"content-length: 0\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.close()
+        self._refuse(head_too_large())
         return False
 
     def _too_slow(self) -> None:
         self._timer = None
-        if not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.close()
+        self._refuse(too_slow("head"))
+
+    def _refuse(self, error: GatewayError) -> None:
+        if self.transport.is_closing():
+            return
+        status, headers, body = refusal("openai", error)
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+        lines += [name + b": " + value for name, value in headers]
+        lines += [b"content-length: %d" % len(body), b"connection: close", b"", body]
+        self.transport.write(b"\r\n".join(lines))
+        self.transport.close()
 
     def _done(self) -> None:
         self._head = 0
@@ -96,6 +130,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, application: Application) -> None:
         super().__init__(config)
         self._gateway = application.gateway
+        self._first_signal = 0.0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -105,12 +140,14 @@ class Server(uvicorn.Server):
         yield
 
     def _asked_to_end(self) -> None:
-        if self._gateway.draining:
+        loop = asyncio.get_running_loop()
+        if not self._gateway.draining:
+            self._gateway.draining = True
+            self._first_signal = loop.time()
+            # Load balancers that ask /ready hear it before the listener closes.
+            loop.call_later(NOTICE_SECONDS, self._close)
+        elif loop.time() - self._first_signal > ECHO_SECONDS:
             self.should_exit = self.force_exit = True
-            return
-        self._gateway.draining = True
-        # Load balancers that ask /ready hear it before the listener closes.
-        asyncio.get_running_loop().call_later(NOTICE_SECONDS, self._close)
 
     def _close(self) -> None:
         self.should_exit = True
@@ -128,9 +165,9 @@ def serve_uvicorn(application: Application, sockets: list[socket.socket]) -> Non
         "server_header": False,
         # A client's word for its own address, scheme or path is not taken.
         "proxy_headers": False,
-        "timeout_keep_alive": _KEEP_ALIVE,
+        "timeout_keep_alive": int(IDLE_SECONDS),
         "timeout_graceful_shutdown": int(DRAIN_SECONDS + LAST_SECONDS),
-        "backlog": 1024,
+        "backlog": BACKLOG,
     }
     server = Server(uvicorn.Config(application, **settings), application)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

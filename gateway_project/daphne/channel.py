@@ -12,12 +12,13 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from dialects.errors import SLOW_REQUEST, GatewayError
+from dialects.errors import GatewayError
 from gateway_project.daphne.body import Body
-from gateway_project.daphne.head import Head, family_of, find_end, head_too_large, parse_head
+from gateway_project.daphne.head import Head, family_of, find_end, parse_head
 from gateway_project.daphne.request import Request
-from gateway_project.daphne.response import Response, refusal
+from gateway_project.daphne.response import Response
 from gateway_project.daphne.transport import Transport
+from gateway_project.refusals import head_too_large, refusal, too_slow
 
 if TYPE_CHECKING:
     from gateway_project.daphne.server import GatewayServer
@@ -184,7 +185,7 @@ class Channel(Protocol):
                 self.abort()
         elif self._body is not None or self._in_head:
             what = "head" if self._in_head else "body"
-            self.refuse(GatewayError(SLOW_REQUEST, f"The request's {what} did not arrive in time."))
+            self.refuse(too_slow(what))
         elif self._request is None:
             self.close()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from dialects.errors import BAD_METHOD, BAD_REQUEST, Detail, Family, GatewayError, bad_request
+from gateway_project.refusals import head_too_large
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -73,13 +74,6 @@ def parse_head(data: bytes, max_headers: int) -> Head:
         _fields(head, lines)
     _frame(head)
     return head
-
-
-def head_too_large() -> GatewayError:
-    """431."""
-    return GatewayError(
-        BAD_REQUEST, "The request's headers are too large.", Detail("headers_too_large", status=431)
-    )
 
 
 def family_of(data: bytes) -> Family:

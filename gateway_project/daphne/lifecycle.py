@@ -13,10 +13,8 @@ import structlog
 from gateway_project.daphne.reactor import Reactor
 from gateway_project.daphne.server import GatewayServer
 from gateway_project.daphne.transport import Transport
+from gateway_project.limits import ECHO_SECONDS
 
-# A Ctrl-C reaches every process of a terminal, and a parent passes it on: a signal that follows so soon is
-# the same one.
-_ECHO_SECONDS = 0.25
 # How finely an end is waited for.
 _LOOK_SECONDS = 0.05
 # Between shutting the door and closing idle connections: who came last has sent its request by then.
@@ -67,7 +65,7 @@ class Lifecycle:
             self._notice = 0.0 if number == signal.SIGINT else self._server.options.notice_seconds
             self._server.draining = self._gateway.draining = True
             self._wakened.set()
-        elif monotonic() - self._first_signal > _ECHO_SECONDS:
+        elif monotonic() - self._first_signal > ECHO_SECONDS:
             self._at_once = True
 
     async def _live(self) -> None:

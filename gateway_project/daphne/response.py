@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
-
-from apiv1.errors import SAFE_HEADERS, request_id_headers
-from dialects.errors import Family, GatewayError, render
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus
@@ -24,14 +20,6 @@ LAST_CHUNK = b"0\r\n\r\n"
 def date_line() -> bytes:
     """The Date header, which RFC 9110 6.6.1 asks of every server that has a clock."""
     return f"date: {formatdate(usegmt=True)}\r\n".encode("ascii")
-
-
-def refusal(family: Family, error: GatewayError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of an answer that the server gives by itself."""
-    request_id = "req_" + secrets.token_hex(12)
-    status, own, body = render(family, error, request_id)
-    headers = [("content-type", "application/json"), *own, *SAFE_HEADERS, *request_id_headers(request_id)]
-    return status, [(name.encode(), value.encode()) for name, value in headers], body
 
 
 class Response:

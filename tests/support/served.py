@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import Self
 from urllib.error import URLError
 
+from gateway_project.limits import ECHO_SECONDS
+
 _ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0  # migrations and seeding take three on a quiet machine
 
@@ -115,7 +117,8 @@ class Served:
         self.log = self.output
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            # The second one says: at once.
+            # The second one says: at once. Sooner, it would be taken for an echo of the first.
+            time.sleep(2 * ECHO_SECONDS)
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
         if not self._kept:

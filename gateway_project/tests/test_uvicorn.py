@@ -1,8 +1,10 @@
-"""uvicorn's bound on the time of a head: it is for heads, never for bodies or for answers."""
+"""uvicorn's bounds: on the time and size of a head, never on bodies or answers, and on readers who rest."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
@@ -51,10 +53,17 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to the application above, behind the protocol under test."""
+async def serving(
+    application: Any = echo_late,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to the application, behind the protocol under test."""
     config = uvicorn.Config(
-        echo_late, http=uvicorn_server.Protocol, ws="none", lifespan="off", log_config=None, access_log=False
+        application,
+        http=uvicorn_server.Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = _Server(config)
     with socket.socket() as listener:
@@ -72,7 +81,7 @@ async def serving() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamW
 
 @pytest.fixture(autouse=True)
 def short_heads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uvicorn_server, "_HEAD_SECONDS", _HEAD_SECONDS)
+    monkeypatch.setattr(uvicorn_server.Protocol, "head_seconds", _HEAD_SECONDS)
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -105,3 +114,55 @@ async def test_a_head_that_does_not_end_is_refused(before: bytes) -> None:
             assert b"body" in await answer(reader)
         writer.write(_HEAD[:30])
         assert (await answer(reader)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_head_that_is_too_large_is_refused_in_json() -> None:
+    async with serving() as (reader, writer):
+        writer.write(_HEAD[:-2] + b"x-padding: " + b"x" * 20_000 + b"\r\n\r\n")
+        said = await reader.read(-1)
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 431 ")
+        assert json.loads(body)["error"]["code"] == "headers_too_large"
+
+
+_PIECE, _PIECES = b"x" * 65536, 256
+
+
+async def pour(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    """16 MiB, as fast as they are taken."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(_PIECES):
+        await send({"type": "http.response.body", "body": _PIECE, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uvicorn_server.Protocol, "stall_seconds", 0.3)
+
+
+_GET = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
+
+
+async def test_a_reader_who_rests_is_given_up(short_rests: None) -> None:
+    async with serving(pour) as (reader, writer):
+        writer.write(_GET)
+        await reader.readexactly(1000)
+        await asyncio.sleep(1.5)
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(1 << 20):
+                taken += len(piece)
+        assert taken < len(_PIECE) * _PIECES
+
+
+async def test_a_slow_and_steady_reader_gets_all(short_rests: None) -> None:
+    async with serving(pour) as (reader, writer):
+        writer.write(_GET)
+        taken = 0
+        while piece := await reader.read(1 << 18):
+            taken += len(piece)
+            await asyncio.sleep(0.02)
+        assert taken > len(_PIECE) * _PIECES

@@ -1,0 +1,30 @@
+"""Answers that a server gives by itself, before the application has seen anything."""
+
+from __future__ import annotations
+
+import secrets
+
+from apiv1.errors import SAFE_HEADERS, request_id_headers
+from dialects.errors import BAD_REQUEST, SLOW_REQUEST, Detail, Family, GatewayError, render
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def refusal(family: Family, error: GatewayError) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of the answer."""
+    request_id = "req_" + secrets.token_hex(12)
+    status, own, body = render(family, error, request_id)
+    headers = [("content-type", "application/json"), *own, *SAFE_HEADERS, *request_id_headers(request_id)]
+    return status, [(name.encode(), value.encode()) for name, value in headers], body
+
+
+def head_too_large() -> GatewayError:
+    """431."""
+    return GatewayError(
+        BAD_REQUEST, "The request's headers are too large.", Detail("headers_too_large", status=431)
+    )
+
+
+def too_slow(what: str) -> GatewayError:
+    """408 for a head or a body that did not come in time."""
+    return GatewayError(SLOW_REQUEST, f"The request's {what} did not arrive in time.")
