@@ -193,6 +193,8 @@ def _translate(call: Call, target: Target, spoken: str) -> Exchange:
     translator = TRANSLATORS[client, spoken]()
     row = call.snapshot.catalogue.get((kind.name, model))
     body = translator.request(call.body, row.facts if row else ModelFacts(name=model))
+    if not kind.stream_usage:
+        body.pop("stream_options", None)
     if target.body_patch:
         body = merge_patch(body, target.body_patch)
     call.record.dropped = translator.dropped
@@ -217,7 +219,10 @@ def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:
         patch["model"] = model
     facts = call.facts
     asks = facts.stream and not facts.include_usage and call.dialect.name in ("chat", "completions")
-    if asks and target.provider.kind.stream_usage:
+    if not target.provider.kind.stream_usage:
+        if "stream_options" in call.body:
+            patch["stream_options"] = None
+    elif asks:
         # Without it the provider reports no usage for a stream; the extra chunk is taken out again.
         patch["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
     for name, value in target.body_patch.items():

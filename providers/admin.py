@@ -6,6 +6,7 @@ lies above. routing/admin.py adds that and registers these classes.
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +24,7 @@ from providers.catalogue import seed_catalogue
 from providers.forms import CredentialForm, CredentialFormSet, ProviderForm
 from providers.kinds import KINDS
 from providers.models import CatalogueModel, Credential, Provider
+from providers.presets import CUSTOM, PRESETS
 from providers.trial import try_provider
 
 # Seconds between two tests of one provider: a button is not a way to load somebody's server.
@@ -61,6 +63,7 @@ class ProviderAdmin(ModelAdmin):
     actions_row = ("test",)
     csv_fields: tuple[str, ...] = ("name", "kind", "address", "enabled")
     warn_unsaved_form = True
+    change_form_outer_before_template = "admin/providers/provider/presets.html"
     fieldsets = (
         (None, {"fields": (("name", "kind"), "base_url", "enabled")}),
         ("Network", {"fields": ("allow_private_addresses",), "classes": ("tab",)}),
@@ -93,6 +96,28 @@ class ProviderAdmin(ModelAdmin):
             # Without the right to enter secrets anew, the address that they go to stays as well.
             fields += ("kind", "base_url")
         return fields
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page offers presets as links to itself, which work without scripts."""
+        chosen = PRESETS.get(request.GET.get("preset", ""))
+        context = {"presets": PRESETS.values(), "chosen": chosen, **(extra_context or {})}
+        response: HttpResponse = super().add_view(request, form_url, context)
+        return response
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """What a preset knows, and nothing else: Django takes any field from the address, and a link could
+        then have somebody enter a secret for a place of the link's choosing."""
+        preset = PRESETS.get(request.GET.get("preset", ""))
+        if preset is None:
+            return {}
+        return {
+            "name": "" if preset.name == CUSTOM else _free(preset.name),
+            "kind": preset.kind,
+            "base_url": preset.base_url,
+            "allow_private_addresses": preset.private,
+        }
 
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: Any) -> None:
         if "base_url" in form.changed_data:
@@ -183,6 +208,13 @@ class ProviderAdmin(ModelAdmin):
         # The dialog was sent by the theme's script, which is told so where to go.
         page = reverse("admin:providers_provider_change", args=(provider.pk,))
         return HttpResponse(headers={"HX-Redirect": page})
+
+
+def _free(name: str) -> str:
+    """`name`, or with the first number that no provider has: a second account is no typing error."""
+    taken = set(Provider.objects.filter(name__startswith=name).values_list("name", flat=True))
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(each for each in names if each not in taken)
 
 
 class CatalogueModelAdmin(ModelAdmin):

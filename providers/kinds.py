@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Auth = Literal["bearer", "x-api-key", "none"]
+# "bearer": in Authorization; the others are the header that holds the secret itself.
+Auth = Literal["bearer", "x-api-key", "api-key", "none"]
 TransportName = Literal["http", "sandbox"]
 
 
@@ -19,7 +20,8 @@ class Kind:
     preference when the client's own dialect is not among them. `headers`: sent with every request.
     `forward`: client headers that may travel when client and upstream speak the same dialect.
     `only`: dialect name to a pattern of the models that speak it, where not all do.
-    `stream_usage`: a chat stream reports usage only when asked, so the gateway asks.
+    `stream_usage`: a chat stream reports usage only when asked by `stream_options`, so the gateway asks;
+    False: it always reports, and refuses a body with that field, so the gateway takes it out.
     """
 
     name: str
@@ -93,6 +95,26 @@ KINDS: Mapping[str, Kind] = {
             auth="bearer",
             needs_credential=False,
             forward=frozenset({"openai-beta", "idempotency-key"}),
+        ),
+        Kind(
+            name="azure_openai",
+            label="Azure OpenAI (its v1 API)",
+            # Each resource has its own: https://RESOURCE.openai.azure.com/openai/v1
+            base_url="",
+            paths={**_OPENAI_PATHS, "responses": "/responses"},
+            auth="api-key",
+            forward=frozenset({"openai-beta", "idempotency-key"}),
+            # Names of deployments, which are mostly called as their models.
+            only={"completions": _OPENAI_COMPLETION_MODELS},
+        ),
+        Kind(
+            name="mistral",
+            label="Mistral",
+            base_url="https://api.mistral.ai/v1",
+            paths={"chat": "/chat/completions", "embeddings": "/embeddings"},
+            auth="bearer",
+            # Its last chunk always has the usage, and a body with stream_options is a 422.
+            stream_usage=False,
         ),
         Kind(
             name="sandbox",

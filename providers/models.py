@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from providers.base_urls import BaseUrlError, check_base_url
 from providers.kinds import KINDS
+from providers.presets import PLACEHOLDER
 from providers.wire import Timeouts
 
 # Defaults and their reasons are written where the pipeline reads them.
@@ -126,6 +127,8 @@ class Provider(models.Model):
             raise ValidationError({"base_url": "This kind has no address of its own: enter one."})
         if not self.base_url:
             return
+        if PLACEHOLDER in self.base_url:
+            raise ValidationError({"base_url": f"Put the name of your own resource for {PLACEHOLDER}."})
         try:
             self.base_url = check_base_url(self.base_url, allow_private=self.allow_private_addresses)
         except BaseUrlError as error:

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from providers.presets import PRESETS
 from routing.snapshot import Losses
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -44,9 +45,10 @@ class CredentialDoc(Struct, forbid_unknown_fields=True):
 
 
 class ProviderDoc(Struct, forbid_unknown_fields=True):
-    """`kind` may be left out where the provider is named like one. `api_key` is short for one credential
-    labelled `default`."""
+    """`kind` may be left out where the provider is named like one, or where `preset` says it: what a preset
+    knows fills in for what is not said. `api_key` is short for one credential labelled `default`."""
 
+    preset: Text | UnsetType = UNSET
     kind: Text | UnsetType = UNSET
     base_url: str | UnsetType = UNSET
     api_key: Text | UnsetType = UNSET
@@ -183,6 +185,23 @@ def parse(document: object) -> Parsed:
         routes=config.routes,
         teams=config.teams,
         keys=config.keys,
+    )
+
+
+def with_preset(doc: ProviderDoc, path: str) -> ProviderDoc:
+    """`doc` with what its preset knows in place of what it does not say. Raises ConfigError."""
+    if doc.preset is UNSET:
+        return doc
+    preset = PRESETS.get(doc.preset)
+    if preset is None:
+        raise ConfigError([f"{path}.preset: {doc.preset!r} is none of {', '.join(PRESETS)}"])
+    return msgspec.structs.replace(
+        doc,
+        kind=preset.kind if doc.kind is UNSET else doc.kind,
+        base_url=(preset.base_url or UNSET) if doc.base_url is UNSET else doc.base_url,
+        allow_private_addresses=(
+            preset.private if doc.allow_private_addresses is UNSET else doc.allow_private_addresses
+        ),
     )
 
 

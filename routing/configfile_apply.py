@@ -28,6 +28,7 @@ from routing.configfile import (
     TargetDoc,
     TeamDoc,
     secret_of,
+    with_preset,
 )
 from routing.models import Route, Target, check_targets
 from routing.revisions import Change, hold, publish
@@ -159,6 +160,12 @@ class _Applier:
 
     def provider(self, name: str, doc: ProviderDoc) -> None:
         path = f"providers.{name}"
+        try:
+            doc = with_preset(doc, path)
+        except ConfigError as error:
+            self.run.problems += error.problems
+            self._refused.add((Provider, name))
+            return
         row = Provider.objects.filter(name=name).first() or Provider(name=name)
         kind = doc.kind if doc.kind is not UNSET else (row.kind or name)
         if kind not in KINDS:

@@ -114,6 +114,18 @@ def test_a_provider_a_route_and_a_key_from_nothing(operator: Page) -> None:
     assert key not in page.content()
 
 
+def test_a_preset_leaves_only_the_key_to_enter(operator: Page) -> None:
+    page = operator
+    page.goto("/admin/providers/provider/add/")
+    page.get_by_role("link", name="Mistral", exact=True).click()
+    expect(page.locator("#id_name")).to_have_value("mistral")
+    expect(page.locator("#id_kind")).to_have_value("mistral")
+    expect(page.get_by_role("link", name="Mistral", exact=True)).to_have_attribute("aria-current", "true")
+    page.locator("#id_credentials-0-secret").fill("sk-canary-0123456789-abcd")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("was added successfully")).to_be_visible()
+
+
 def test_an_untouched_second_row_is_no_target(operator: Page) -> None:
     """A row that somebody added and left empty is not complained about."""
     page = operator
@@ -160,6 +172,12 @@ def test_the_pages_fit_the_screen(operator: Page, width: int) -> None:
     page = operator
     add_provider(page)
     page.set_viewport_size({"width": width, "height": 800})
-    for path in ("/admin/", "/admin/providers/provider/", "/admin/providers/provider/1/change/"):
+    paths = (
+        "",
+        "providers/provider/",
+        "providers/provider/1/change/",
+        "providers/provider/add/?preset=azure",
+    )
+    for path in (f"/admin/{each}" for each in paths):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path

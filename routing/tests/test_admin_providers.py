@@ -106,6 +106,47 @@ def test_a_bad_form_is_refused_and_nothing_is_published(
     assert not Provider.objects.exists()
 
 
+def test_a_preset_is_a_link_that_fills_in_the_form(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("providers.forms.system_lookup", lambda _: ["93.184.216.34"])
+    url = page("providers_provider_add")
+    assert 'href="?preset=groq"' in operator.get(url).content.decode()
+    response = operator.get(url + "?preset=groq")
+    assert "https://console.groq.com/keys" in response.content.decode()
+    form = form_of(operator, url + "?preset=groq")
+    assert (form["name"], form["kind"], form["base_url"]) == (
+        "groq",
+        "openai_compatible",
+        "https://api.groq.com/openai/v1",
+    )
+    form |= {"credentials-0-label": "default", "credentials-0-secret": NEW}
+    assert operator.post(url + "?preset=groq", form).status_code == 302
+    assert Provider.objects.get().address == "https://api.groq.com/openai/v1"
+    # A second account of the same service.
+    assert form_of(operator, url + "?preset=groq")["name"] == "groq-2"
+
+
+def test_a_link_fills_in_nothing_but_a_preset(operator: Client) -> None:
+    """Or somebody could be led to enter a secret for a place that the link has chosen."""
+    query = "?name=openai&kind=openai&base_url=https://evil.example&preset=made-up"
+    form = form_of(operator, page("providers_provider_add") + query)
+    assert not form.get("name")
+    assert not form.get("base_url")
+    assert not form.get("kind")
+
+
+def test_a_private_preset_is_ticked_for_who_may(owner: Client, operator: Client) -> None:
+    url = page("providers_provider_add") + "?preset=vllm"
+    assert form_of(owner, url)["allow_private_addresses"] == "on"
+    assert "allow_private_addresses" not in form_of(operator, url)
+    assert "Only a superuser may permit" in operator.get(url).content.decode()
+
+
+def test_a_changed_provider_is_offered_no_presets(operator: Client) -> None:
+    provider = make_provider()
+    text = operator.get(page("providers_provider_change", provider.pk)).content.decode()
+    assert "?preset=" not in text
+
+
 def test_an_empty_secret_keeps_the_old_one_and_a_new_one_replaces_it(operator: Client) -> None:
     provider = make_provider()
     row = provider.credentials.get()

@@ -156,6 +156,36 @@ def test_a_private_address_is_taken_from_a_file() -> None:
 
 
 @pytest.mark.django_db
+def test_a_preset_fills_in_what_is_not_said() -> None:
+    text = """
+providers:
+  groq: {preset: groq, api_key: "env:GROQ"}
+  gpu: {preset: vllm, base_url: "http://10.0.0.7:8000/v1"}
+  fr: {preset: mistral}
+  mine: {preset: custom, base_url: "https://api.example.com/v1"}
+"""
+    applied(text)
+    found = {p.name: (p.kind, p.address, p.allow_private_addresses) for p in Provider.objects.all()}
+    assert found == {
+        "groq": ("openai_compatible", "https://api.groq.com/openai/v1", False),
+        "gpu": ("openai_compatible", "http://10.0.0.7:8000/v1", True),
+        "fr": ("mistral", "https://api.mistral.ai/v1", False),
+        "mine": ("openai_compatible", "https://api.example.com/v1", False),
+    }
+    assert applied(text).changes == []
+
+
+@pytest.mark.django_db
+def test_a_preset_that_lacks_something_says_what() -> None:
+    found = problems("providers: {a: {preset: made-up}, b: {preset: azure}, c: {preset: custom}}")
+    assert [line.partition(":")[0] for line in found] == [
+        "providers.a.preset",
+        "providers.b.base_url",
+        "providers.c.base_url",
+    ]
+
+
+@pytest.mark.django_db
 def test_every_problem_is_said_at_once_with_its_place() -> None:
     found = problems(
         """

@@ -1,0 +1,135 @@
+"""manage.py providers add|presets|test: providers from the command line.
+
+It lives here and not with the providers, because adding one publishes a revision.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.apps import hasher
+from providers.apps import vault
+from providers.kinds import KINDS
+from providers.models import Provider
+from providers.presets import CUSTOM, PRESETS, Preset
+from providers.trial import try_provider
+from routing.configfile import ConfigError, parse
+from routing.configfile_apply import Means, apply
+from routing.models import Route
+from routing.revisions import describe
+
+
+class Command(BaseCommand):
+    """Adds a provider from a preset, lists the presets, tests a provider with each of its enabled
+    credentials. Exit status 1 when one cannot be used."""
+
+    help = "Add a provider from a preset, list the presets, or test a provider."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        actions.add_parser("presets", help="list the services that `add` knows")
+        adding = actions.add_parser("add", help="add a provider, its key and its routes, as one revision")
+        adding.add_argument("preset", metavar="PRESET", help="as `providers presets` lists it")
+        adding.add_argument("--name", help="its name in routes and logs; the preset's, if left out")
+        adding.add_argument("--base-url", help="where it is, if that is not what the preset says")
+        adding.add_argument(
+            "--key-env", metavar="VARIABLE", help="the environment variable that holds its key"
+        )
+        adding.add_argument(
+            "--allow-private", action="store_true", help="its address is on the private network"
+        )
+        adding.add_argument(
+            "--route",
+            action="append",
+            default=[],
+            metavar="PATTERN[=MODEL]",
+            help="send these models to it, by the name MODEL if it calls them otherwise; may be repeated",
+        )
+        testing = actions.add_parser("test", help="ask a path of the provider that costs nothing")
+        testing.add_argument("name", metavar="NAME", help="the provider's name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] == "presets":
+            self._presets()
+        elif options["action"] == "add":
+            self._add(options)
+        else:
+            self._test(options["name"])
+
+    def _presets(self) -> None:
+        width = max(map(len, PRESETS))
+        for preset in PRESETS.values():
+            address = preset.base_url or KINDS[preset.kind].base_url or "--base-url URL"
+            self.stdout.write(f"{preset.name.ljust(width)}  {preset.label}: {address}")
+            hints = [f"key: {preset.key_page}" if preset.key_page else "", preset.note]
+            for hint in filter(None, hints):
+                self.stdout.write(f"{' ' * width}    {hint}")
+
+    def _add(self, options: dict[str, Any]) -> None:
+        preset = PRESETS.get(options["preset"])
+        if preset is None:
+            raise CommandError(f"No preset has this name. There are: {', '.join(PRESETS)}")
+        name = options["name"] or preset.name
+        if name == CUSTOM:
+            raise CommandError("Give it a name of its own: --name NAME")
+        if Provider.objects.filter(name=name).exists():
+            raise CommandError(f"A provider named {name} exists already; give this one another: --name NAME")
+        routes = [_route(entry, name) for entry in options["route"]]
+        document = {"providers": {name: _provider(preset, options)}, "routes": routes}
+        means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
+        try:
+            outcome = apply(parse(document), means, author="command line", reason=f"provider {name} added")
+        except ConfigError as error:
+            raise CommandError("\n".join([f"{name} cannot be added:", *error.problems])) from None
+        for change in outcome.changes:
+            self.stdout.write(describe(change))
+        self.stdout.write(f"Published as revision {outcome.revision}. Now: manage.py providers test {name}")
+        if not routes:
+            self.stderr.write("No route leads to it yet: add one in the admin, or here with --route.")
+
+    def _test(self, name: str) -> None:
+        provider = Provider.objects.filter(name=name).first()
+        if provider is None:
+            known = ", ".join(Provider.objects.values_list("name", flat=True)) or "none"
+            raise CommandError(f"No provider has this name. There are: {known}")
+        state = "" if provider.enabled else " (disabled)"
+        self.stdout.write(f"{provider.name} at {provider.address}{state}")
+        trials = try_provider(provider, vault())
+        for trial in trials:
+            self.stdout.write(f"  {'ok' if trial.verdict.ok else 'FAILED'}  {trial.words}")
+        if not all(trial.verdict.ok for trial in trials):
+            raise CommandError(f"{provider.name} cannot be used as it is.")
+
+
+def _provider(preset: Preset, options: dict[str, Any]) -> dict[str, Any]:
+    """The provider as config.yaml would say it. Raises CommandError where what it needs is not given."""
+    found: dict[str, Any] = {"preset": preset.name}
+    if options["base_url"]:
+        found["base_url"] = options["base_url"]
+    elif not preset.complete:
+        example = f", such as {preset.base_url}" if preset.base_url else ""
+        raise CommandError(f"Say where it is: --base-url URL{example}")
+    if options["allow_private"]:
+        found["allow_private_addresses"] = True
+    if options["key_env"]:
+        found["api_key"] = f"env:{options['key_env']}"
+    elif preset.key_env and os.environ.get(preset.key_env):
+        found["api_key"] = f"env:{preset.key_env}"
+    elif preset.key_env:
+        raise CommandError(
+            f"It needs a key, made at {preset.key_page}: put it into {preset.key_env}, or name another "
+            "variable with --key-env."
+        )
+    return found
+
+
+def _route(entry: str, provider: str) -> dict[str, Any]:
+    """A new common route from `PATTERN` or `PATTERN=MODEL`. Raises CommandError where there is one."""
+    pattern, _, model = entry.partition("=")
+    if Route.objects.filter(pattern=pattern, team=None).exists():
+        raise CommandError(f"A route for {pattern} exists already; add the provider to its targets.")
+    return {"pattern": pattern, "targets": [{"provider": provider, "model": model}]}
