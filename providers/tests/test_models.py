@@ -51,7 +51,7 @@ def test_a_form_refuses_a_bad_provider(fields: dict[str, Any], where: str) -> No
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_provider_of_each_kind_needs_little(kind: str) -> None:
-    row = provider(kind=kind, base_url="https://x.example/v1/" if kind == "openai_compatible" else "")
+    row = provider(kind=kind, base_url="" if KINDS[kind].base_url else "https://x.example/v1/")
     row.full_clean()
     row.save()
     assert not row.address.endswith("/")
