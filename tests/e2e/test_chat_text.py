@@ -202,3 +202,30 @@ def test_log_probabilities_of_openai(stage: Stage) -> None:
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
     assert "".join(token.token for token in logprobs.content or ()) == "hm"
+
+
+def test_cached_tokens_are_part_of_the_prompt(stage: Stage) -> None:
+    """Anthropic counts them beside the input; who speaks OpenAI's dialect finds them within."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    messages: list[Any] = [
+        {"role": "system", "content": [{"type": "text", "text": "long " * 2000, **mark}]},
+        *user("hi"),
+    ]
+    for name in ("whole", "stream"):
+        first, second = (
+            WAYS[name](
+                stage.sdks,
+                model="claude-sonnet-4-6" if name == "stream" else "claude-opus-4-5",
+                messages=messages,
+            )
+            for _ in range(2)
+        )
+        assert first.usage is not None
+        assert second.usage is not None
+        assert first.usage.prompt_tokens == second.usage.prompt_tokens == prompt_tokens(stage.last)
+        before, after = first.usage.prompt_tokens_details, second.usage.prompt_tokens_details
+        assert before is not None
+        assert after is not None
+        assert (before.cached_tokens or 0) == 0
+        assert 2000 < (after.cached_tokens or 0) < second.usage.prompt_tokens
+        assert before.cache_write_tokens == after.cached_tokens
