@@ -85,7 +85,7 @@ def test_the_tool_runner_runs_a_loop(stage: Stage, kind: Kind, stream: bool) -> 
     final = runner.until_done()
     assert asked == [("Ulm", 1), ("Köln", 3)]
     assert final.content[0].text == "The tool said: sun in Ulm | sun in Köln"
-    # The SDK first offers to keep the conversation at the provider, and goes on without where that is refused.
+    # The SDK first offers to keep the conversation at the provider; refused, it goes on without.
     assert [request.status for request in stage.fake.requests if request.status != 400] == [200, 200]
 
 
