@@ -236,8 +236,11 @@ class _Passage:
 
     def end(self) -> None:
         self._over = True
-        if self._watch is not None:
-            self._watch.cancel()
+        # Nothing refers back any more: a circle of tasks and frames would wait for the collector.
+        self._task = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
 
 
 async def _write_whole(
