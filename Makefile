@@ -78,6 +78,10 @@ bench: venv-dev ## measure the gateway beside its peers, in ratios
 bench-quick: venv-dev ## the same in about a minute, to see that it works
 	@$(PY) -m bench --quick
 
+.PHONY: clients
+clients: venv-dev ## run clients from npm and PyPI against the gateway (docs/clients.md; ARGS=--record)
+	@$(PY) -m scripts.clients $(ARGS)
+
 .PHONY: requirements
 requirements: venv-dev ## pin requirements*.in anew (UPGRADE=1 takes the newest versions)
 	@scripts/requirements.sh $(if $(UPGRADE),--upgrade)
