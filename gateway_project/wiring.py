@@ -24,6 +24,7 @@ from gateway_project.status import GatewayStatus
 from pipeline.build import build
 from pipeline.call import Refusal
 from pipeline.health import ProviderHealth
+from pipeline.losses import LossBook
 from pipeline.metrics import Metrics
 from pipeline.requestlog import RequestLog
 from providers.apps import ProvidersConfig
@@ -31,6 +32,8 @@ from providers.crypto import Vault
 from providers.sandbox import SandboxTransport
 from providers.transport import HttpTransport
 from providers.wire import Transport
+from routing.loss_table import LossTable
+from routing.losses import LossWriter
 from routing.snapshot import EMPTY
 from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
@@ -59,11 +62,15 @@ class Gateway:
         self._watcher = Watcher(self._holder, TableSource(config.last_good, vault))
         self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
         metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
+        losses = LossBook()
+        self._loss_writer = LossWriter(losses, LossTable())
         self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(config.secrets.pepper), self._watcher.fresh),
-            handler=build(self._transports, [metrics, requests, health], random.random, random.choice),
+            handler=build(
+                self._transports, [metrics, requests, health, losses], random.random, random.choice
+            ),
             book=_DoorBooks([metrics, requests]),
             status=self._status,
             fault=self._fault,
@@ -79,6 +86,7 @@ class Gateway:
         """Read the configuration and begin to watch it. While the database is away, what it last said serves;
         where there is nothing of that either, /ready says no until the watcher finds it."""
         await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
+        self._loss_writer.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
         gc.collect()
@@ -91,6 +99,7 @@ class Gateway:
     async def stop(self) -> None:
         """Give back what is held. The server calls it after the last request."""
         self._watcher.stop()
+        await asyncio.to_thread(self._loss_writer.stop)
         await self._status.aclose()
         for transport in self._transports.values():
             await transport.aclose()

@@ -12,8 +12,9 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.db.models import Prefetch, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
@@ -24,8 +25,11 @@ from accounts.models import ApiKey, Team
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
 from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_base import CsvExport, Published
-from routing.models import Revision, Route, Target, check_targets
+from routing.models import Revision, Route, Target, TranslationLoss, check_targets
 from routing.revisions import describe
+
+# As many as one sees without scrolling.
+_SUMS = 10
 
 
 class TargetFormSet(PaginationInlineFormSet):
@@ -193,6 +197,65 @@ class RevisionAdmin(ModelAdmin):
         return format_html(
             '<pre style="white-space: pre-wrap">{}</pre>', "\n".join(map(describe, obj.summary))
         )
+
+
+@admin.register(TranslationLoss)
+class TranslationLossAdmin(CsvExport):
+    """What clients sent and could not travel, to read: the sums on top, the days below."""
+
+    list_display = ("day", "route", "model", "field", "surface", "provider", "became", "count", "last_seen")
+    list_filter = (
+        "day",
+        "refused",
+        ("route", admin.AllValuesFieldListFilter),
+        ("provider", admin.AllValuesFieldListFilter),
+        ("surface", admin.AllValuesFieldListFilter),
+        ("model", admin.AllValuesFieldListFilter),
+        ("field", admin.AllValuesFieldListFilter),
+    )
+    search_fields = ("route", "model", "field")
+    list_display_links = None
+    list_per_page = 50
+    list_before_template = "admin/routing/translationloss/sums.html"
+    csv_fields: tuple[str, ...] = (
+        "day",
+        "route",
+        "model",
+        "field",
+        "surface",
+        "provider",
+        "refused",
+        "count",
+        "last_seen",
+    )
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+            # What the filters leave, over all its days.
+            rows = (
+                response.context_data["cl"].queryset.order_by().values("route", "model", "field", "refused")
+            )
+            sums = rows.annotate(total=Sum("count")).order_by("-total", "route", "model", "field")
+            response.context_data["sums"] = sums[:_SUMS]
+        return response
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: TranslationLoss | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: TranslationLoss | None = None) -> bool:
+        return False
+
+    @display(
+        description="Became of it", ordering="refused", label={"dropped": "warning", "refused": "danger"}
+    )
+    def became(self, obj: TranslationLoss) -> str:
+        return "refused" if obj.refused else "dropped"
 
 
 @admin.register(Provider)

@@ -47,7 +47,15 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         },
         {
             "title": "History",
-            "items": [_item("Revisions", "history", "routing_revision", "routing.view_revision")],
+            "items": [
+                _item("Revisions", "history", "routing_revision", "routing.view_revision"),
+                _item(
+                    "Lost in translation",
+                    "translate",
+                    "routing_translationloss",
+                    "routing.view_translationloss",
+                ),
+            ],
         },
         {
             "title": "Administration",

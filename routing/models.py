@@ -190,3 +190,32 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"revision {self.number}"
+
+
+class TranslationLoss(models.Model):
+    """How often a client's field could not travel, by day (UTC). Written by every process, by adding."""
+
+    day = models.DateField()
+    # Names as they were on that day, not keys: a route that is gone still lost what it lost.
+    route = models.CharField(max_length=200)
+    provider = models.CharField(max_length=64)
+    surface = models.CharField(max_length=32)
+    model = models.CharField(max_length=200)
+    field = models.CharField(max_length=64)
+    refused = models.BooleanField(default=False)
+    count = models.BigIntegerField(default=0)
+    last_seen = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "translation losses"
+        ordering = ("-day", "-count", "id")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("day", "route", "provider", "surface", "model", "field", "refused"),
+                name="loss_once_per_day",
+            ),
+            models.CheckConstraint(condition=Q(count__gte=0), name="loss_count_not_negative"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.field} on {self.route}"
