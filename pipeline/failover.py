@@ -87,10 +87,12 @@ class Failover:
         call.record.route = chosen.route.pattern
         call.record.losses = chosen.route.losses
         if not chosen.candidates:
+            reasons = "; ".join(dict.fromkeys(out.reason for out in chosen.left_out)) or "the route is empty"
             raise GatewayError(
                 BUSY,
-                f"No provider for the model {model!r} is available now.",
-                Detail(code="no_healthy_target", retry_after=5),
+                f"No provider for the model {model!r} is available now: {reasons}.",
+                # Somebody may be about to set it right; a client that waits long would only hide that.
+                Detail(code="no_healthy_target", retry_after=1),
             )
         return chosen
 

@@ -213,4 +213,5 @@ async def test_a_route_without_a_ready_target_is_busy_and_says_when_to_come_agai
         await failover(Script())(call)
     assert (caught.value.fault, caught.value.code) == (BUSY, "no_healthy_target")
     assert caught.value.detail.retry_after
+    assert "the provider off is disabled" in caught.value.message
     assert call.record.route == "m*"
