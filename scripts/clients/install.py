@@ -23,7 +23,9 @@ def node_folder() -> Path:
     """A folder with the packages of node/package-lock.json and, beside them, the programs: Node looks for a
     program's packages where the program lies. CalledProcessError: npm could not install them."""
     if shutil.which("npm") is None:
-        raise SystemExit("Node 20 or newer with npm is needed: https://nodejs.org or a package of your system")
+        raise SystemExit(
+            "Node 20 or newer with npm is needed: https://nodejs.org or a package of your system"
+        )
     folder = cache() / "node"
     folder.mkdir(parents=True, exist_ok=True)
     for source in sorted((_HERE / "node").iterdir()):

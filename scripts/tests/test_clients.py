@@ -64,7 +64,7 @@ def test_nothing_is_installed_into_the_checkout(monkeypatch: pytest.MonkeyPatch,
 def test_the_gateways_log_tells_who_was_asked() -> None:
     with stage("uvicorn") as running:
         client = OpenAI(base_url=running.url + "/v1", api_key=running.key, max_retries=0)
-        for model in ("gpt-4.1", "gpt-5.2"):
+        for model in ("gpt-4.1", "gpt-5.6-sol"):
             client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}], seed=1)
         seen: list[tuple[str, str, list[str] | None]] = []
         while len(seen) < 2:
