@@ -7,6 +7,7 @@ import hmac
 import secrets
 import string
 import zlib
+from collections.abc import Iterator
 
 _ALPHABET = string.digits + string.ascii_letters
 _MARK = "gw-"
@@ -27,19 +28,25 @@ class WeakKeyError(ValueError):
 
 
 class KeyHasher:
-    """Keys to digests under one pepper, which lives outside the database.
+    """Keys to digests under a pepper, which lives outside the database.
 
-    `pepper`: at least 16 bytes. Whoever has the table but not the pepper can check no guess.
+    `pepper`: at least 16 bytes. Whoever has the table but not the pepper can check no guess. `old`: peppers
+    from before a rotation; keys that were issued under them are still found, new ones never made so.
     """
 
-    def __init__(self, pepper: bytes) -> None:
-        if len(pepper) < 16:
+    def __init__(self, pepper: bytes, *old: bytes) -> None:
+        self._peppers = (pepper, *old)
+        if any(len(each) < 16 for each in self._peppers):
             raise ValueError("the pepper of gateway keys must have at least 16 bytes")
-        self._pepper = pepper
 
     def digest(self, key: str) -> bytes:
         """HMAC-SHA-256 of the key, 32 bytes. Any text has one; the same text always the same."""
-        return hmac.digest(self._pepper, key.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return next(self.digests(key))
+
+    def digests(self, key: str) -> Iterator[bytes]:
+        """Every digest under which the key may be known: that of today first, then those of old peppers."""
+        text = key.encode("utf-8", "surrogatepass")
+        return (hmac.digest(pepper, text, hashlib.sha256) for pepper in self._peppers)
 
 
 def issue() -> str:

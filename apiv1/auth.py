@@ -30,9 +30,8 @@ class Authenticator:
         """The key's row. Raises GatewayError: 401 without a valid key, 400 where the headers contradict,
         503 for an unknown key while the configuration cannot be read."""
         key = presented_key(inbound)
-        digest = self._hasher.digest(key)
-        found = snapshot.keys.get(digest)
-        if found is None or not hmac.compare_digest(found.digest, digest):
+        found = self._find(key, snapshot)
+        if found is None:
             if is_mistyped(key) or self._fresh():
                 raise _refused("The API key is not valid.")
             raise GatewayError(
@@ -41,6 +40,13 @@ class Authenticator:
         if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
             raise _refused("The API key has expired.", code="expired_api_key")
         return found
+
+    def _find(self, key: str, snapshot: Snapshot) -> ApiKey | None:
+        for digest in self._hasher.digests(key):
+            found = snapshot.keys.get(digest)
+            if found is not None and hmac.compare_digest(found.digest, digest):
+                return found
+        return None
 
 
 def presented_key(inbound: Inbound) -> str:

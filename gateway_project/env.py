@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from environ import Env
 
 from accounts.keys import WeakKeyError, check_chosen
-from gateway_project.secrets import Secrets, WeakSecretError, master_secret
+from gateway_project.secrets import Secrets, WeakSecretError, check_strength, master_secret
 from providers.base_urls import BaseUrlError, check_base_url
 from routing.configfile import ConfigError, load_yaml, secret_of
 
@@ -39,6 +39,7 @@ NAMES = (
     "PUBLIC_URL",
     "REDIS_URL",
     "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
     "SERVER",
     "SERVER_HOST",
     "SERVER_PORT",
@@ -163,6 +164,7 @@ class _Reader:
             "admin_password": self._checked("ADMIN_PASSWORD", _password, ValueError),
             "metrics_token": self._text("METRICS_TOKEN"),
         }
+        old = self._fallbacks()
         if self.problems:
             return None
         try:
@@ -173,7 +175,7 @@ class _Reader:
         except OSError as error:
             self.problems.append(f"{PREFIX}DATA_DIR: {data_dir} cannot be written: {error.strerror}")
             return None
-        return Config(**values, secrets=Secrets.derived(master))
+        return Config(**values, secrets=Secrets.derived(master, *old))
 
     # -- where a value comes from
 
@@ -266,6 +268,15 @@ class _Reader:
         except error as problem:
             self.problems.append(f"{self._where(name)}: {problem}")
             return None
+
+    def _fallbacks(self) -> list[str]:
+        """Master secrets from before a rotation."""
+        given = [each.strip() for each in (self._text("SECRET_KEY_FALLBACKS") or "").split(",")]
+        try:
+            return [check_strength(each) for each in given if each]
+        except WeakSecretError as error:
+            self.problems.append(f"{PREFIX}SECRET_KEY_FALLBACKS: one of them is {error}")
+            return []
 
     def _database(self, data_dir: Path) -> dict[str, Any]:
         text = self._text("DATABASE_URL")

@@ -24,20 +24,24 @@ class WeakSecretError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Django's key, the pepper of gateway keys, and the keys of the vault (the first seals, all open)."""
+    """Django's keys, the peppers of gateway keys, and the keys of the vault. The first of each is in use, the
+    others are those from before a rotation: they still verify and open, and sign and seal nothing."""
 
-    django_key: str = field(repr=False)
-    pepper: bytes = field(repr=False)
+    django_keys: tuple[str, ...] = field(repr=False)
+    peppers: tuple[bytes, ...] = field(repr=False)
     vault_keys: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
-    def derived(cls, master: str) -> Secrets:
+    def derived(cls, master: str, *old: str) -> Secrets:
         """HKDF-SHA-256 with a label each, so that none tells anything of another."""
-        django_key = base64.urlsafe_b64encode(_derive(master, b"django secret key", 48)).decode("ascii")
+        masters = (master, *old)
         return cls(
-            django_key=django_key,
-            pepper=_derive(master, b"gateway key pepper", 32),
-            vault_keys=(_derive(master, b"credential vault", 32),),
+            django_keys=tuple(
+                base64.urlsafe_b64encode(_derive(each, b"django secret key", 48)).decode("ascii")
+                for each in masters
+            ),
+            peppers=tuple(_derive(each, b"gateway key pepper", 32) for each in masters),
+            vault_keys=tuple(_derive(each, b"credential vault", 32) for each in masters),
         )
 
 
@@ -47,11 +51,7 @@ def master_secret(given: str | None, folder: Path, *, production: bool) -> str:
     Raises WeakSecretError; OSError where the folder cannot be written.
     """
     if given is not None:
-        if len(given) < MIN_LENGTH or len(set(given)) < 8:
-            raise WeakSecretError(
-                f"too weak: at least {MIN_LENGTH} random characters, as `openssl rand -hex 32` makes them"
-            )
-        return given
+        return check_strength(given)
     if production:
         raise WeakSecretError("production needs one; make it with `openssl rand -hex 32` and keep it")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -62,6 +62,15 @@ def master_secret(given: str | None, folder: Path, *, production: bool) -> str:
             return kept
         raise WeakSecretError(f"{path} is damaged: restore it, or delete it and issue all keys anew")
     return _make(path)
+
+
+def check_strength(given: str) -> str:
+    """`given` itself. Raises WeakSecretError."""
+    if len(given) < MIN_LENGTH or len(set(given)) < 8:
+        raise WeakSecretError(
+            f"too weak: at least {MIN_LENGTH} random characters, as `openssl rand -hex 32` makes them"
+        )
+    return given
 
 
 def _make(path: Path) -> str:

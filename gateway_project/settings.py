@@ -24,7 +24,7 @@ def _config() -> Config:
 
 GATEWAY = _config()
 
-SECRET_KEY = GATEWAY.secrets.django_key
+SECRET_KEY, *SECRET_KEY_FALLBACKS = GATEWAY.secrets.django_keys
 DEBUG = False
 # Nothing is built from the Host header, and by which names a gateway is called is its operators' affair.
 # What a wrong one could do to the admin, the cookies' and the CSRF check's own rules prevent.

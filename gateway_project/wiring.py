@@ -48,7 +48,7 @@ _FIRST_LOOK = 10.0
 def equip(config: Config) -> None:
     """Hand the admin and the commands what they need of the secrets."""
     cast(ProvidersConfig, apps.get_app_config("providers")).vault = Vault(config.secrets.vault_keys)
-    cast(AccountsConfig, apps.get_app_config("accounts")).hasher = KeyHasher(config.secrets.pepper)
+    cast(AccountsConfig, apps.get_app_config("accounts")).hasher = KeyHasher(*config.secrets.peppers)
 
 
 class Gateway:
@@ -67,7 +67,7 @@ class Gateway:
         self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)
         self.services = Services(
             snapshots=self._holder,
-            authenticator=Authenticator(KeyHasher(config.secrets.pepper), self._watcher.fresh),
+            authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
             handler=build(
                 self._transports, [metrics, requests, health, losses], random.random, random.choice
             ),

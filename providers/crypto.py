@@ -23,7 +23,9 @@ class Vault:
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys:
             raise ValueError("a vault needs at least one key")
-        self._fernet = MultiFernet([Fernet(_fernet_key(key)) for key in keys])
+        fernets = [Fernet(_fernet_key(key)) for key in keys]
+        self._newest = fernets[0]
+        self._fernet = MultiFernet(fernets)
 
     def seal(self, secret: str, provider_id: int) -> str:
         """A token for the database. The provider's id is inside it, so that no other provider's row can
@@ -39,6 +41,15 @@ class Vault:
         if owner != provider_id or not isinstance(secret, str):
             raise VaultError("the secret was sealed for another provider")
         return secret
+
+    def reseal(self, token: str, provider_id: int) -> str:
+        """The same secret under the first key: `token` itself where that sealed it. Raises VaultError."""
+        secret = self.open(token, provider_id)
+        try:
+            self._newest.decrypt(token.encode())
+        except InvalidToken:
+            return self.seal(secret, provider_id)
+        return token
 
 
 def last4(secret: str) -> str:

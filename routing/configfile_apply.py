@@ -331,9 +331,9 @@ class _Applier:
             except ConfigError as error:
                 self.run.problems += error.problems
                 return None
-            digest = self._means.hasher.digest(value).hex()
-            found = ApiKey.objects.filter(digest=digest).first()
-            return found or ApiKey(digest=digest, prefix=display_prefix(value))
+            digests = [digest.hex() for digest in self._means.hasher.digests(value)]
+            found = ApiKey.objects.filter(digest__in=digests).first()
+            return found or ApiKey(digest=digests[0], prefix=display_prefix(value))
         if doc.prefix is UNSET:
             self.run.problems.append(f"{path}: a key needs a value, or the prefix of an existing key")
             return None

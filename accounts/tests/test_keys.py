@@ -72,6 +72,15 @@ def test_without_the_pepper_no_guess_can_be_checked() -> None:
     assert KeyHasher(PEPPER).digest(key) != KeyHasher(b"another of 16 bytes").digest(key)
 
 
+def test_s27_a_key_from_before_a_rotation_is_known_by_its_old_digest() -> None:
+    key = issue()
+    rotated = KeyHasher(b"another of 16 bytes", PEPPER)
+    assert rotated.digest(key) == KeyHasher(b"another of 16 bytes").digest(key)
+    assert list(rotated.digests(key)) == [rotated.digest(key), KeyHasher(PEPPER).digest(key)]
+    with pytest.raises(ValueError, match="16 bytes"):
+        KeyHasher(PEPPER, b"short")
+
+
 def test_keys_that_share_a_beginning_or_an_end_are_different() -> None:
     hasher = KeyHasher(PEPPER)
     key = issue()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway_project.env import NAMES, PREFIX, SERVER_FIELDS, Config, SettingsError, load
+from gateway_project.secrets import Secrets
 from routing.configfile import load_yaml, parse
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -84,6 +85,7 @@ def test_values(tmp_path: Path, name: str, text: str, field: str, value: Any) ->
         ("ADMIN_PASSWORD", "hunter2"),
         ("SECRET_KEY", "hunter2"),
         ("SECRET_KEY", "a" * 64),
+        ("SECRET_KEY_FALLBACKS", "hunter2"),
         ("CONFIG", "nowhere.yaml"),
     ],
 )
@@ -201,6 +203,13 @@ def test_no_secret_in_the_repr(tmp_path: Path) -> None:
     )
     assert "canary" not in repr(config)
     assert SECRET not in repr(config)
+
+
+def test_s27_old_secrets_are_read_in_their_order(tmp_path: Path) -> None:
+    old = [f"{number}-of-the-old-secrets-0123456789abcdef" for number in range(2)]
+    config = read(tmp_path, SECRET_KEY=SECRET, SECRET_KEY_FALLBACKS=f" {old[0]}, {old[1]} ,")
+    assert config.secrets == Secrets.derived(SECRET, *old)
+    assert not any(each in repr(config) for each in old)
 
 
 def test_production_needs_a_secret(tmp_path: Path) -> None:

@@ -19,22 +19,30 @@ def test_the_same_master_gives_the_same_keys() -> None:
 
 def test_each_key_differs_and_none_is_the_master() -> None:
     made = Secrets.derived(MASTER)
-    parts = [made.django_key.encode(), made.pepper, *made.vault_keys]
+    parts = [*(key.encode() for key in made.django_keys), *made.peppers, *made.vault_keys]
     assert len(set(parts)) == len(parts)
     assert all(MASTER.encode() not in part for part in parts)
-    assert made.pepper not in Secrets.derived(MASTER + "x").vault_keys
+    assert made.peppers[0] not in Secrets.derived(MASTER + "x").vault_keys
 
 
 def test_another_master_gives_other_keys() -> None:
     ours, theirs = Secrets.derived(MASTER), Secrets.derived(MASTER.upper())
-    assert ours.django_key != theirs.django_key
-    assert ours.pepper != theirs.pepper
+    assert ours.django_keys != theirs.django_keys
+    assert ours.peppers != theirs.peppers
     assert ours.vault_keys != theirs.vault_keys
+
+
+def test_s27_after_a_rotation_the_new_one_is_first_and_the_old_ones_follow() -> None:
+    old, new = Secrets.derived(MASTER), Secrets.derived(MASTER + "x")
+    both = Secrets.derived(MASTER + "x", MASTER)
+    assert both.django_keys == new.django_keys + old.django_keys
+    assert both.peppers == new.peppers + old.peppers
+    assert both.vault_keys == new.vault_keys + old.vault_keys
 
 
 def test_nothing_is_shown() -> None:
     made = Secrets.derived(MASTER)
-    assert made.django_key not in repr(made)
+    assert made.django_keys[0] not in repr(made)
     assert "pepper" not in repr(made)
 
 

@@ -49,6 +49,17 @@ def test_s27_a_new_key_in_front_opens_what_the_old_one_sealed_and_seals_anew() -
         Vault([NEW]).open(token, 1)
 
 
+def test_s27_sealing_anew_needs_the_old_key_once_and_does_nothing_the_second_time() -> None:
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    token = Vault([old]).seal("sk-1", 7)
+    anew = Vault([new, old]).reseal(token, 7)
+    assert Vault([new]).open(anew, 7) == "sk-1"
+    assert Vault([new, old]).reseal(anew, 7) == anew
+    for keys, provider in (([new], 7), ([new, old], 8)):
+        with pytest.raises(VaultError):
+            Vault(keys).reseal(token, provider)
+
+
 def test_every_changed_byte_is_noticed() -> None:
     vault = Vault([OLD])
     raw = bytearray(base64.urlsafe_b64decode(vault.seal(SECRET, 1)))

@@ -8,11 +8,12 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from providers.apps import vault
-from providers.models import Provider
+from providers.crypto import Vault
+from providers.models import Credential, Provider
 from providers.presets import PRESETS
 from routing.loader import build_snapshot
 from routing.models import Revision, Route
-from tests.support.rows import make_provider, make_route
+from tests.support.rows import make_credential, make_provider, make_route
 
 KEY = "gsk-canary-0123456789abcdef"
 
@@ -110,3 +111,36 @@ def test_what_is_missing_or_taken_is_said_and_nothing_is_written(monkeypatch: py
     assert "exists already" in refused("add", "groq", "--route", "gpt-*")
     assert Provider.objects.get() == other
     assert Route.objects.count() == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_s27_credentials_are_sealed_anew_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = b"o" * 32, b"n" * 32
+    provider = make_provider(secret=None)
+    fresh = make_credential(provider, KEY, label="fresh", enabled=False)
+    Credential.objects.filter(pk=fresh.pk).update(sealed=Vault([new]).seal(KEY, provider.pk))
+    stale = make_credential(provider, KEY, label="stale")
+    Credential.objects.filter(pk=stale.pk).update(sealed=Vault([old]).seal(KEY, provider.pk))
+    monkeypatch.setattr("routing.management.commands.providers.vault", lambda: Vault([new, old]))
+    out, _ = run("rotate-secrets")
+    assert out.startswith("1 sealed anew, published as revision 1")
+    assert [Vault([new]).open(row.sealed, provider.pk) for row in Credential.objects.all()] == [KEY, KEY]
+    (revision,) = Revision.objects.filter(number__gt=0)
+    assert revision.summary[0]["object"].startswith("credential stale")
+    assert run("rotate-secrets")[0] == "0 sealed anew: all of them are under the current key.\n"
+    assert Revision.objects.filter(number__gt=0).count() == 1
+
+
+@pytest.mark.django_db
+def test_s27_what_no_key_opens_is_named_and_keeps_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = b"o" * 32, b"n" * 32
+    provider = make_provider(secret=None)
+    for label, key in (("lost", b"x" * 32), ("good", old)):
+        row = make_credential(provider, KEY, label=label)
+        Credential.objects.filter(pk=row.pk).update(sealed=Vault([key]).seal(KEY, provider.pk))
+    monkeypatch.setattr("routing.management.commands.providers.vault", lambda: Vault([new, old]))
+    with pytest.raises(CommandError) as caught:
+        run("rotate-secrets")
+    assert "openai: lost" in str(caught.value)
+    assert "good" not in str(caught.value)
+    assert Vault([new]).open(Credential.objects.get(label="good").sealed, provider.pk) == KEY

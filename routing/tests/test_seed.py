@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 
 from accounts.apps import hasher
-from accounts.keys import WeakKeyError, issue
+from accounts.keys import KeyHasher, WeakKeyError, issue
 from accounts.models import ApiKey, Team
 from providers.apps import vault
 from providers.models import CatalogueModel, Credential, Provider
@@ -198,6 +198,19 @@ def test_the_bootstrap_key_works_and_stays_revoked_once_revoked() -> None:
     row.save()
     assert start(bootstrap_key=chosen).revision is None
     assert hasher().digest(chosen) not in build_snapshot(vault()).keys
+
+
+@pytest.mark.django_db
+def test_s27_a_revoked_bootstrap_key_stays_revoked_under_a_new_pepper() -> None:
+    chosen = "a-key-that-somebody-chose-1234"
+    old, new = b"the pepper before the rotation", b"the pepper after the rotation"
+    config = SeedConfig(providers=KEYS, bootstrap_key=chosen)
+    seed(config, vault(), KeyHasher(old))
+    row = ApiKey.objects.get()
+    row.revoked_at = row.created
+    row.save()
+    seed(config, vault(), KeyHasher(new, old))
+    assert ApiKey.objects.get() == row
 
 
 @pytest.mark.django_db

@@ -120,7 +120,7 @@ class Command(BaseCommand):
 
 def _find(given: str) -> ApiKey:
     """The one key meant by an id, a shown prefix, or the key itself. Raises CommandError."""
-    wanted = Q(prefix=given.rstrip("…")) | Q(digest=hasher().digest(given).hex())
+    wanted = Q(prefix=given.rstrip("…")) | Q(digest__in=[digest.hex() for digest in hasher().digests(given)])
     if given.isascii() and given.isdigit() and len(given) < 19:
         wanted |= Q(pk=int(given))
     found = list(ApiKey.objects.select_related("team").filter(wanted))

@@ -1,4 +1,4 @@
-"""manage.py providers add|presets|test: providers from the command line.
+"""manage.py providers add|presets|rotate-secrets|test: providers from the command line.
 
 It lives here and not with the providers, because adding one publishes a revision.
 """
@@ -10,24 +10,26 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts.apps import hasher
 from providers.apps import vault
+from providers.crypto import VaultError
 from providers.kinds import KINDS
-from providers.models import Provider
+from providers.models import Credential, Provider
 from providers.presets import CUSTOM, PRESETS, Preset
 from providers.trial import try_provider
 from routing.configfile import ConfigError, parse
 from routing.configfile_apply import Means, apply
 from routing.models import Route
-from routing.revisions import describe
+from routing.revisions import Change, describe, hold, publish
 
 
 class Command(BaseCommand):
     """Adds a provider from a preset, lists the presets, tests a provider with each of its enabled
     credentials. Exit status 1 when one cannot be used."""
 
-    help = "Add a provider from a preset, list the presets, or test a provider."
+    help = "Add a provider from a preset, list the presets, seal credentials anew, or test a provider."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -49,6 +51,9 @@ class Command(BaseCommand):
             metavar="PATTERN[=MODEL]",
             help="send these models to it, by the name MODEL if it calls them otherwise; may be repeated",
         )
+        actions.add_parser(
+            "rotate-secrets", help="seal every stored credential anew, after the secret key was rotated"
+        )
         testing = actions.add_parser("test", help="ask a path of the provider that costs nothing")
         testing.add_argument("name", metavar="NAME", help="the provider's name")
 
@@ -57,6 +62,8 @@ class Command(BaseCommand):
             self._presets()
         elif options["action"] == "add":
             self._add(options)
+        elif options["action"] == "rotate-secrets":
+            self._rotate()
         else:
             self._test(options["name"])
 
@@ -90,6 +97,34 @@ class Command(BaseCommand):
         self.stdout.write(f"Published as revision {outcome.revision}. Now: manage.py providers test {name}")
         if not routes:
             self.stderr.write("No route leads to it yet: add one in the admin, or here with --route.")
+
+    def _rotate(self) -> None:
+        """Each row by itself where it can be opened, so that one that cannot keeps none back."""
+        unreadable = []
+        with transaction.atomic():
+            hold()
+            changes: list[Change] = []
+            rows = Credential.objects.select_related("provider").order_by("id")
+            for row in rows:
+                try:
+                    sealed = vault().reseal(row.sealed, row.provider_id)
+                except VaultError:
+                    unreadable.append(f"{row.provider}: {row}")
+                    continue
+                if sealed != row.sealed:
+                    row.sealed = sealed
+                    row.save(update_fields=["sealed"])
+                    name = f"credential {row} of {row.provider}"
+                    changes.append({"object": name, "action": "sealed anew", "fields": {}})
+            number = publish("command line", "credentials sealed anew", changes) if changes else None
+        self.stdout.write(
+            f"{len(changes)} sealed anew"
+            + (f", published as revision {number}." if number else ": all of them are under the current key.")
+        )
+        if unreadable:
+            raise CommandError(
+                "\n".join(["No configured key opens these; enter their secrets again:", *unreadable])
+            )
 
     def _test(self, name: str) -> None:
         provider = Provider.objects.filter(name=name).first()
