@@ -72,7 +72,7 @@ def test_c3_in_the_middle_of_a_stream(
 ) -> None:
     fake_upstream.script("", [Answer(events=pair.leading + 5), Stall()])
     wire = start(live, pair, stream=True)
-    wire.until(b"rd2")
+    wire.until(b"rd3")
     left = time.monotonic()
     WAYS[way](wire)
     let_go(fake_upstream, fake_upstream.last, left)
