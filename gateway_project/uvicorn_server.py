@@ -14,7 +14,7 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dialects.errors import GatewayError
+from dialects.errors import GatewayError, bad_request
 from gateway_project.asgi import Application
 from gateway_project.limits import (
     BACKLOG,
@@ -51,7 +51,10 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        if self._grow(len(url)):
+        if self._head == 1 and not url.startswith((b"/", b"*")):
+            # A whole URL belongs to proxies: whoever stood in front may have believed its host.
+            self._refuse(bad_request("The request's target must be a path.", code="malformed_request"))
+        elif self._grow(len(url)):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:

@@ -125,6 +125,12 @@ async def test_a_head_that_is_too_large_is_refused_in_json() -> None:
         assert json.loads(body)["error"]["code"] == "headers_too_large"
 
 
+async def test_a_whole_url_is_no_target() -> None:
+    async with serving() as (reader, writer):
+        writer.write(_HEAD.replace(b"/v1/echo", b"http://elsewhere/v1/echo"))
+        assert (await reader.read(-1)).startswith(b"HTTP/1.1 400 ")
+
+
 _PIECE, _PIECES = b"x" * 65536, 256
 
 
