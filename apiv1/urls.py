@@ -11,6 +11,7 @@ from apiv1.views import (
     CountTokens,
     Embeddings,
     Health,
+    KeptResponse,
     Messages,
     Model,
     Models,
@@ -31,7 +32,11 @@ EXACT: dict[str, type[GatewayView]] = {
     "/ready": Ready,
 }
 # What follows the prefix is handed to the view. The last one takes all that is left.
-PREFIXES: dict[str, type[GatewayView]] = {"/v1/models/": Model, "/v1/": Unknown}
+PREFIXES: dict[str, type[GatewayView]] = {
+    "/v1/models/": Model,
+    "/v1/responses/": KeptResponse,
+    "/v1/": Unknown,
+}
 
 urlpatterns = [
     *(path(address[1:], view.as_view()) for address, view in EXACT.items()),

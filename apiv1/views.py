@@ -129,6 +129,19 @@ class Unknown(GatewayView):
         raise GatewayError(NOT_FOUND, f"There is nothing at {path[:200]!r}.{hint}")
 
 
+class KeptResponse(Unknown):
+    """/v1/responses/{id} and below: there is none, because the gateway keeps no state between calls."""
+
+    surface = "responses"
+
+    async def get(self, visit: Visit) -> Reply:
+        raise GatewayError(
+            NOT_FOUND,
+            "The gateway keeps no responses: send the whole conversation in 'input'.",
+            Detail(code="response_not_found"),
+        )
+
+
 class Health(GatewayView):
     """GET /health: the process is alive. It asks nothing and nobody."""
 

@@ -70,6 +70,13 @@ class ResponsesDialect:
             if value is not None and type(value) not in types:
                 raise wrong_type(name, expected, value)
         _check_strings(body)
+        if body.get("background") is True:
+            # Not even OpenAI's: its answer would wait under an id for which the gateway has no address.
+            raise bad_request(
+                "The gateway keeps no responses, so one that is made in the background could not be fetched.",
+                "background",
+                "unsupported_value",
+            )
         needs: set[str] = set()
         chars = length(body.get("instructions")) + _input(body, needs) + _tools(body, needs)
         _format(body, needs)
