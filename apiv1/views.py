@@ -134,7 +134,7 @@ class KeptResponse(Unknown):
 
     surface = "responses"
 
-    async def get(self, visit: Visit) -> Reply:
+    async def get(self, visit: Visit) -> Reply:  # noqa: ARG002 - the same for every id
         raise GatewayError(
             NOT_FOUND,
             "The gateway keeps no responses: send the whole conversation in 'input'.",
