@@ -32,7 +32,7 @@ _ROOMS: tuple[tuple[str, str], ...] = (
     ("door", r"apiv1/|gateway_project/asgi"),
     ("plan", r"routing/|pipeline/failover"),
     ("relay", r"pipeline/relay"),
-    ("upstream", r"pipeline/upstream|providers/kinds"),
+    ("upstream", r"pipeline/(?:upstream|request|answer)\.py|providers/kinds"),
     ("transport", r"providers/"),
     ("metrics", r"pipeline/metrics"),
     ("log", r"pipeline/requestlog|gateway_project/logs"),

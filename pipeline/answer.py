@@ -1,0 +1,132 @@
+"""What a target answers: a refusal, one object or a stream, as the reply in the client's dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from dialects import estimate
+from dialects.errors import UPSTREAM_BAD, Detail, GatewayError
+from dialects.types import Dialect, JsonObject, Usage
+from pipeline.call import Call, Deadline, Reply
+from pipeline.failures import invalid_response, took_too_long
+from pipeline.relay import Relay, Try
+from pipeline.request import Exchange
+from providers.wire import UpstreamError, UpstreamResponse
+
+# An error page is read this far and no further: enough for any real message.
+ERROR_LIMIT = 64 * 1024
+# An error's words follow its status at once; a provider that drips them keeps the next target waiting.
+ERROR_SECONDS = 5.0
+# A whole answer: 2048 embeddings of 3072 numbers are about 60 MB of JSON.
+ANSWER_LIMIT = 128 * 1024 * 1024
+
+# Where a whole answer holds what the model said; vectors are no text.
+_SAID: Mapping[str, str] = {
+    "chat": "choices",
+    "completions": "choices",
+    "messages": "content",
+    "responses": "output",
+    "ollama_chat": "message",
+    "embeddings": "",
+    "ollama_embed": "",
+}
+
+JSON_HEADERS = (("content-type", "application/json"),)
+SSE_HEADERS = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    # Proxies in between must neither keep nor gather a stream.
+    ("x-accel-buffering", "no"),
+)
+
+
+async def refusal(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
+    """What a client is told of a status other than 200."""
+    if 300 <= response.status < 400:
+        return GatewayError(
+            UPSTREAM_BAD, "The provider answered with a redirect.", Detail(code="upstream_redirect")
+        )
+    if response.status < 400:
+        return invalid_response(f"The provider answered with status {response.status}.")
+    return dialect.error(response.status, response.headers, await _error_body(response))
+
+
+async def _error_body(response: UpstreamResponse) -> bytes:
+    """What a provider says beside a status; nothing where that cannot be read: the status says more."""
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            return await response.read(ERROR_LIMIT)
+    except (UpstreamError, TimeoutError):
+        return b""
+
+
+async def _not_a_stream(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
+    body = await _error_body(response)
+    try:
+        if "error" in orjson.loads(body):
+            return dialect.error(502, response.headers, body)
+    except (ValueError, TypeError):
+        pass
+    return invalid_response("The provider answered with one object where a stream was asked for.")
+
+
+async def streamed(call: Call, exchange: Exchange, response: UpstreamResponse, attempt: Try) -> Reply:
+    """A stream, read up to its first content. Raises GatewayError or UpstreamError for one that has none."""
+    media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media in ("text/html", "text/plain"):
+        raise invalid_response("The provider answered with a page instead of a stream.")
+    if media == "application/json" and exchange.dialect.framing == "sse":
+        raise await _not_a_stream(exchange.dialect, response)
+    relay = Relay(call, exchange.dialect, exchange.translator, response, attempt)
+    await relay.begin()
+    return Reply(200, list(SSE_HEADERS), relay)
+
+
+async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, deadline: Deadline) -> Reply:
+    """One object, checked and settled. Raises GatewayError or UpstreamError."""
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            raw = await response.read(ANSWER_LIMIT)
+    except TimeoutError:
+        raise took_too_long("upstream_timeout") from None
+    await response.aclose()
+    try:
+        answer = orjson.loads(raw)
+    except ValueError:
+        raise invalid_response("The provider's answer is not valid JSON.") from None
+    if not isinstance(answer, dict) or not exchange.dialect.is_answer(answer):
+        raise invalid_response("The provider's answer is not of the expected form.")
+    call.record.usage = exchange.dialect.usage(answer) or _estimated(call, exchange.dialect, answer)
+    if exchange.translator is not None:
+        raw = orjson.dumps(exchange.translator.response(answer))
+    return Reply(200, list(JSON_HEADERS), raw)
+
+
+def _estimated(call: Call, dialect: Dialect, answer: JsonObject) -> Usage | None:
+    """Usage of an answer whose provider did not count; None for a call that uses no model."""
+    said = _SAID.get(dialect.name)
+    if said is None:
+        return None
+    return Usage(
+        input_tokens=estimate.tokens(call.facts.prompt_chars),
+        output_tokens=estimate.tokens(_chars(answer.get(said))),
+        source="estimated",
+    )
+
+
+def _chars(value: Any) -> int:
+    """Characters of all strings within, however deep."""
+    chars = 0
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if type(item) is str:
+            chars += len(item)
+        elif type(item) is list:
+            rest.extend(item)
+        elif type(item) is dict:
+            rest.extend(item.values())
+    return chars

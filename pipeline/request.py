@@ -1,0 +1,129 @@
+"""What a target is sent: the client's bytes as they came with the few fields that must differ spliced in, or
+a translation; and the headers that go with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from dialects.errors import GatewayError, bad_request
+from dialects.parse import merge_patch, splice
+from dialects.table import DIALECTS, TRANSLATORS
+from dialects.types import Dialect, ModelFacts, Translator
+from pipeline.call import Call
+from providers.wire import UpstreamRequest
+from routing.snapshot import Credential, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One attempt's choice of words: the upstream's dialect, the translator (None: same dialect), the
+    path appended to the provider's base URL, and the body to send."""
+
+    dialect: Dialect
+    translator: Translator | None
+    path: str
+    body: bytes
+
+
+def translate(call: Call, target: Target, spoken: str) -> Exchange:
+    """The call in the words of `spoken`, a dialect of the target. Raises GatewayError (400) for content
+    that cannot travel, and on a strict route for any loss."""
+    kind = target.provider.kind
+    model = target.upstream_model or call.facts.model
+    client = call.dialect.name
+    dialect = DIALECTS[spoken]
+    path = kind.paths[spoken]
+    if spoken == client:
+        patch = _patch(call, target, model)
+        # Another target may have been tried before, with a translator that dropped something.
+        call.record.dropped = []
+        return Exchange(dialect, None, path, splice(call.raw, patch) if patch else call.raw)
+    translator = TRANSLATORS[client, spoken]()
+    row = call.snapshot.catalogue.get((kind.name, model))
+    body = translator.request(call.body, row.facts if row else ModelFacts(name=model))
+    if not kind.stream_usage:
+        body.pop("stream_options", None)
+    if target.body_patch:
+        body = merge_patch(body, target.body_patch)
+    call.record.dropped = translator.dropped
+    if translator.dropped and call.record.losses == "strict":
+        raise _would_lose(translator.dropped)
+    return Exchange(dialect, translator, path, orjson.dumps(body))
+
+
+def _would_lose(names: Sequence[str]) -> GatewayError:
+    """The refusal of a strict route. Failover takes it for "not this target": another may carry them all."""
+    return bad_request(
+        f"This model's route is strict, and these fields cannot travel to its provider: {', '.join(names)}.",
+        param=names[0],
+        code="fields_not_supported",
+    )
+
+
+def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:
+    """Top-level fields that must differ from what the client sent."""
+    patch: dict[str, Any] = {}
+    if model != call.facts.model:
+        patch["model"] = model
+    facts = call.facts
+    asks = facts.stream and not facts.include_usage and call.dialect.name in ("chat", "completions")
+    if not target.provider.kind.stream_usage:
+        if "stream_options" in call.body:
+            patch["stream_options"] = None
+    elif asks:
+        # Without it the provider reports no usage for a stream; the extra chunk is taken out again.
+        patch["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    for name, value in target.body_patch.items():
+        before = patch[name] if name in patch else call.body.get(name)
+        patch[name] = None if value is None else merge_patch(before, value)
+    return patch
+
+
+def upstream_request(
+    call: Call, target: Target, exchange: Exchange, pick: Callable[[Sequence[Credential]], Credential]
+) -> UpstreamRequest:
+    """What the transport sends. `pick` chooses one of the provider's credentials."""
+    provider = target.provider
+    timeouts = provider.timeouts
+    left = call.deadline.remaining()
+    first_byte = timeouts.first_byte_stream if call.facts.stream else timeouts.first_byte
+    return UpstreamRequest(
+        method="POST",
+        url=provider.base_url + exchange.path,
+        headers=_headers(call, target, exchange, pick),
+        body=exchange.body,
+        connect=min(timeouts.connect, left),
+        first_byte=min(first_byte, left),
+        idle=timeouts.idle,
+        allow_private=provider.allow_private,
+    )
+
+
+def _headers(
+    call: Call, target: Target, exchange: Exchange, pick: Callable[[Sequence[Credential]], Credential]
+) -> dict[str, str]:
+    kind = target.provider.kind
+    headers = {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if call.facts.stream else "application/json",
+        # A compressed stream arrives in blocks, not token by token.
+        "accept-encoding": "identity",
+        **kind.headers,
+    }
+    if exchange.translator is None:
+        for name in kind.forward:
+            value = call.headers.get(name)
+            if value is not None:
+                headers[name] = value
+    if target.provider.credentials and kind.auth != "none":
+        secret = pick(target.provider.credentials).secret
+        if kind.auth == "bearer":
+            headers["authorization"] = "Bearer " + secret
+        else:
+            headers[kind.auth] = secret
+    return headers
