@@ -14,6 +14,9 @@ The words:
 - `max_completion_tokens`: the cap goes by this name, and the instructions by the role `developer`.
 - `effort_none`, `effort_minimal`, `effort_xhigh`, `effort_max`: these efforts besides low to high.
 - `cache_breakpoints`: content parts may carry `prompt_cache_breakpoint`.
+
+One word is a wish of the operators, which no name implies: `tools_over_responses`, that chat requests with
+tools are asked over responses, where the provider has them.
 """
 
 from __future__ import annotations
@@ -86,6 +89,17 @@ def resolve(model: ModelFacts) -> frozenset[str]:
         return known
     named = capabilities_of(model.name)
     return known | (named & MANNERS) | (named & {"reasoning", "json_schema"})
+
+
+def tools_end_reasoning(model: ModelFacts) -> bool:
+    """True of a model that reasons, but over chat completions not in a request that has tools."""
+    words = resolve(model)
+    return "reasoning" in words and "reasoning_with_tools" not in words
+
+
+def asks_for_responses(model: ModelFacts) -> bool:
+    """True where the operators have said that chat requests with tools go over responses."""
+    return "tools_over_responses" in model.capabilities
 
 
 @lru_cache(maxsize=1024)

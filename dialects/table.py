@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
+from dialects.capabilities import asks_for_responses, tools_end_reasoning
 from dialects.chat import CHAT
 from dialects.chat_via_messages import ChatViaMessages
 from dialects.chat_via_ollama import ChatViaOllama
@@ -22,7 +24,7 @@ from dialects.ollama_chat import OLLAMA_CHAT
 from dialects.ollama_embed import OLLAMA_EMBED
 from dialects.responses import RESPONSES
 from dialects.responses_via_chat import ResponsesViaChat
-from dialects.types import Dialect, Facts, JsonObject, Translator
+from dialects.types import Dialect, Facts, JsonObject, ModelFacts, Translator
 
 DIALECTS: Mapping[str, Dialect] = {
     dialect.name: dialect
@@ -64,9 +66,37 @@ TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
 LOCAL: Mapping[str, Callable[[Facts], JsonObject]] = {COUNT_TOKENS.name: estimated}
 
 
-def choose(client: str, offered: tuple[str, ...]) -> str | None:
-    """The dialect to speak with a provider that offers these, best first: the client's own where it can be,
-    else the first for which there is a pair; None when nobody can translate."""
+@dataclass(frozen=True, slots=True)
+class Rather:
+    """A dialect that serves some requests better than the one that would be chosen: those that need `need`
+    (a word of `Facts.needs`), with models of which `where` holds. It is taken where a provider offers it."""
+
+    need: str
+    upstream: str
+    where: Callable[[ModelFacts], bool]
+
+
+Known = Callable[[], ModelFacts]
+
+# By the client's dialect, best first.
+RATHER: Mapping[str, tuple[Rather, ...]] = {
+    # Over chat completions these models would answer without reasoning, and tell no reasoning anyway.
+    "messages": (Rather("tools", "responses", tools_end_reasoning),),
+    # A chat client gets the provider's own refusal, unless an operator has asked for better.
+    "chat": (Rather("tools", "responses", asks_for_responses),),
+}
+
+
+def choose(
+    client: str, offered: tuple[str, ...], facts: Facts | None = None, known: Known | None = None
+) -> str | None:
+    """The dialect to speak with a provider that offers these, best first: one that serves a request with such
+    `facts` rather, the client's own where it can be, else the first for which there is a pair; None when
+    nobody can translate. `known` looks the upstream's model up, and only where that matters."""
+    if facts is not None and known is not None and facts.needs:
+        for rather in RATHER.get(client, ()):
+            if rather.need in facts.needs and rather.upstream in offered and rather.where(known()):
+                return rather.upstream
     if client in offered:
         return client
     return next((name for name in offered if (client, name) in TRANSLATORS), None)

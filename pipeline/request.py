@@ -30,6 +30,13 @@ class Exchange:
     body: bytes
 
 
+def known(call: Call, target: Target) -> ModelFacts:
+    """What is known of the target's model."""
+    model = target.upstream_model or call.facts.model
+    row = call.snapshot.catalogue.get((target.provider.kind.name, model))
+    return row.facts if row else ModelFacts(name=model)
+
+
 def translate(call: Call, target: Target, spoken: str) -> Exchange:
     """The call in the words of `spoken`, a dialect of the target. Raises GatewayError (400) for content
     that cannot travel, and on a strict route for any loss."""
@@ -44,8 +51,7 @@ def translate(call: Call, target: Target, spoken: str) -> Exchange:
         call.record.dropped = []
         return Exchange(dialect, None, path, splice(call.raw, patch) if patch else call.raw)
     translator = TRANSLATORS[client, spoken]()
-    row = call.snapshot.catalogue.get((kind.name, model))
-    body = translator.request(call.body, row.facts if row else ModelFacts(name=model))
+    body = translator.request(call.body, known(call, target))
     if not kind.stream_usage:
         body.pop("stream_options", None)
     if target.body_patch:

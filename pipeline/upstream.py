@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import orjson
 
@@ -14,7 +15,7 @@ from pipeline.answer import JSON_HEADERS, refusal, streamed, whole
 from pipeline.call import Attempt, Call, Reply
 from pipeline.failures import as_gateway_error
 from pipeline.relay import Try
-from pipeline.request import Exchange, translate, upstream_request
+from pipeline.request import Exchange, known, translate, upstream_request
 from providers.wire import Transport, UpstreamError
 from routing.snapshot import Credential, Target
 
@@ -37,7 +38,8 @@ class Upstream:
         target = call.target
         assert target is not None, "failover sets the target"  # noqa: S101 - a programmer's error, not input
         model = target.upstream_model or call.facts.model
-        spoken = choose(call.dialect.name, target.provider.kind.dialects(model))
+        offered = target.provider.kind.dialects(model)
+        spoken = choose(call.dialect.name, offered, call.facts, partial(known, call, target))
         if spoken is None:
             return _without_provider(call)
         exchange = translate(call, target, spoken)
