@@ -14,10 +14,12 @@ from dialects.errors import bad_request
 from dialects.parse import parse_json, without_bom
 from dialects.types import Dialect
 from pipeline.call import Call, Record, Reply
+from pipeline.failover import SESSION_HEADER
 from providers.kinds import KINDS
 
-# The only headers of a client that the pipeline may see: what some provider kind is allowed to forward.
-_FORWARDABLE = tuple(sorted(frozenset().union(*(kind.forward for kind in KINDS.values()))))
+# The only headers of a client that the pipeline may see: what some provider kind is allowed to forward, and
+# its session, which is not.
+_FORWARDABLE = tuple(sorted(frozenset({SESSION_HEADER}).union(*(kind.forward for kind in KINDS.values()))))
 # Field names come from the client: what a header cannot hold is replaced, and the list is cut.
 _NOT_IN_HEADER = re.compile(r"[^\x21-\x2b\x2d-\x7e]")
 _MAX_DROPPED = 1000

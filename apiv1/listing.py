@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dialects.types import Facts
-from routing.plan import allowed, plan
+from routing.plan import Chance, allowed, plan
 from routing.snapshot import ApiKey, Route, Snapshot, Target
 
 
@@ -34,7 +34,7 @@ def find(snapshot: Snapshot, key: ApiKey, name: str) -> Listed | None:
     """The model `name` as this key may use it; None where it may not or no provider is ready for it."""
     if not allowed(key, name):
         return None
-    chosen = plan(snapshot, Facts(model=name), key.team.id, _first)
+    chosen = plan(snapshot, Facts(model=name), key.team.id, Chance(_first))
     if not chosen.candidates:
         return None
     return Listed(id=name, owner=chosen.candidates[0].provider.name)

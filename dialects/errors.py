@@ -61,7 +61,8 @@ class Detail:
 
     `code` replaces the fault's OpenAI code; `error_code` is Anthropic's word in `error.details`, by which its
     SDKs mend a conversation; `param` names the field at fault; `status` replaces the HTTP status (a
-    provider's own 4xx is kept); `retry_after` is seconds.
+    provider's own 4xx is kept); `retry_after` is seconds, as the client is told; `cool` the seconds for which the
+    provider itself asked to be left alone, which may be more.
     """
 
     code: str | None = None
@@ -69,6 +70,7 @@ class Detail:
     param: str | None = None
     status: int | None = None
     retry_after: float | None = None
+    cool: float | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
 

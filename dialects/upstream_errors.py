@@ -35,6 +35,8 @@ from dialects.errors import (
 _MESSAGE_LIMIT = 1000
 # Clients wait at most a minute on a provider's word; beyond that another try is theirs to decide.
 _RETRY_LIMIT = 60.0
+# However long a provider asks to be left alone, after this it is asked again: its word may be a mistake.
+COOL_LIMIT = 300.0
 
 _SECRETS = re.compile(
     r"\b(?:https?|wss?|ftp)://[^\s\"'<>)\]}]+"  # addresses
@@ -172,17 +174,23 @@ def classify(status: int, said: Said, wait: float | None) -> GatewayError:
         return GatewayError(
             RATE,
             _plain(said, "The provider's rate limit for this model is reached."),
-            Detail(retry_after=wait),
+            _later(wait),
         )
     if status in (503, 529):
-        return GatewayError(BUSY, "The provider is overloaded.", Detail(retry_after=wait))
+        return GatewayError(BUSY, "The provider is overloaded.", _later(wait))
     if status in _KEPT:
         return _refused(status, said)
     return _failed(status)
 
 
+def _later(wait: float | None) -> Detail:
+    if wait is None:
+        return Detail()
+    return Detail(retry_after=min(wait, _RETRY_LIMIT), cool=wait)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date), within 0 to 60; None
+    """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or a date), within 0 to 300; None
     for none and for garbage. Header names in lower case."""
     seconds = _number(headers.get("retry-after-ms"))
     if seconds is not None:
@@ -301,4 +309,4 @@ def _number(value: str | None) -> float | None:
 
 
 def _clamped(seconds: float) -> float:
-    return min(max(0.0, seconds), _RETRY_LIMIT)
+    return min(max(0.0, seconds), COOL_LIMIT)

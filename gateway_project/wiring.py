@@ -23,10 +23,13 @@ from gateway_project.env import Config
 from gateway_project.status import GatewayStatus
 from pipeline.build import build
 from pipeline.call import Refusal
+from pipeline.errand import Means
 from pipeline.health import ProviderHealth
+from pipeline.live import LiveState
 from pipeline.losses import LossBook
 from pipeline.metrics import Metrics
 from pipeline.requestlog import RequestLog
+from pipeline.slots import Slots
 from providers.apps import ProvidersConfig
 from providers.crypto import Vault
 from providers.sandbox import SandboxTransport
@@ -63,14 +66,13 @@ class Gateway:
         self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
         metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
         losses = LossBook()
+        live = LiveState(Slots())
         self._loss_writer = LossWriter(losses, LossTable())
         self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
-            handler=build(
-                self._transports, [metrics, requests, health, losses], random.random, random.choice
-            ),
+            handler=build(self._transports, [metrics, requests, health, losses], Means(live, random.random)),
             book=_DoorBooks([metrics, requests]),
             status=self._status,
             fault=self._fault,

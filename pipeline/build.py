@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.call import Handler
+from pipeline.errand import Means
 from pipeline.failover import Failover
 from pipeline.observe import Book, Observe
 from pipeline.upstream import Upstream
 from providers.wire import Transport
-from routing.plan import Draw
-from routing.snapshot import Credential
 
 
-def build(
-    transports: Mapping[str, Transport],
-    books: Sequence[Book],
-    draw: Draw,
-    pick: Callable[[Sequence[Credential]], Credential],
-) -> Handler:
-    """The whole pipeline as one handler. `draw` gives numbers in [0, 1), `pick` one credential of several."""
-    handler: Handler = Upstream(transports, pick)
-    handler = Failover(handler, draw)
+def build(transports: Mapping[str, Transport], books: Sequence[Book], means: Means) -> Handler:
+    """The whole pipeline as one handler."""
+    handler: Handler = Upstream(transports)
+    handler = Failover(handler, means)
     return Observe(handler, books)

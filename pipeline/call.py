@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from dialects.types import Dialect, Facts, JsonObject, Usage
-from routing.snapshot import ApiKey, Losses, Snapshot, Target
+from providers.wire import USUAL_TIMEOUTS, Timeouts
+from routing.snapshot import ApiKey, Credential, Integrity, Losses, Snapshot, Target
 
 # How a call ended: `ok`, a client that left, or an error (in the reply or within its stream).
 Outcome = Literal["ok", "client_gone", "error"]
@@ -40,12 +41,20 @@ OPEN_END = Deadline(math.inf)
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at one target. Times in seconds on the monotonic clock."""
+    """One try at one target. Times in seconds on the monotonic clock.
+
+    `outcome`: "ok", a reason or code of failure, "client_gone"; `fault` names the failure's row in the
+    catalogue of errors, "" for none. `reason`: why it was tried: "first", "retry", "after outage", ...
+    `credential`: the label of the secret that was used.
+    """
 
     provider: str
     upstream_model: str
     started: float
     outcome: str = "pending"
+    fault: str = ""
+    reason: str = "first"
+    credential: str = ""
     status: int | None = None
     upstream_request_id: str | None = None
     seconds: float = 0.0
@@ -57,8 +66,9 @@ class Record:
 
     Times are on the monotonic clock; 0.0 means: did not happen. No prompt, completion or secret is in it.
     `upstream_seconds` is the time spent waiting for a provider; the rest is the gateway's own. `losses` is
-    what the route does with `dropped`, the client's fields that could not travel: under "strict" the call was
-    refused for them.
+    what the route does with `dropped`, the client's fields that could not travel: under "strict" the call
+    was refused for them. `queue_seconds`: waited for a place; `budget_spent`: another try was not made
+    because too many were under way.
     """
 
     request_id: str
@@ -79,6 +89,8 @@ class Record:
     first_content: float = 0.0
     ended: float = 0.0
     upstream_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    budget_spent: bool = False
     usage: Usage | None = None
     losses: Losses = "warn"
     dropped: list[str] = field(default_factory=list)
@@ -88,8 +100,9 @@ class Record:
 @dataclass(slots=True)
 class Call:
     """One request on its way. `raw` is the body as it arrived, `body` the same parsed once: neither is
-    ever changed. `headers`: the client's, lower case, without credentials. `target` and `deadline` are set by
-    failover."""
+    ever changed. `headers`: the client's, lower case, without credentials. `deadline` may be set by the
+    client; failover shortens it and sets the rest: `target`, the `credential` to use there, its
+    `timeouts`, when a stream belongs to the client (`integrity`), and the `reason` for this attempt."""
 
     dialect: Dialect
     raw: bytes
@@ -101,6 +114,10 @@ class Call:
     headers: Mapping[str, str]
     deadline: Deadline = OPEN_END
     target: Target | None = None
+    credential: Credential | None = None
+    timeouts: Timeouts = USUAL_TIMEOUTS
+    integrity: Integrity = "hold-first"
+    reason: str = "first"
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _closed: bool = False
 

@@ -131,6 +131,7 @@ class Relay:
         record.outcome = "error"
         record.code = error.code
         self._attempt.outcome = error.code
+        self._attempt.fault = error.fault.name
         return self._call.dialect.error_event(error, self._call.id)
 
     def _settle(self) -> None:

@@ -4,7 +4,7 @@ a translation; and the headers that go with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from dialects.table import DIALECTS, TRANSLATORS
 from dialects.types import Dialect, ModelFacts, Translator
 from pipeline.call import Call
 from providers.wire import UpstreamRequest
-from routing.snapshot import Credential, Target
+from routing.snapshot import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +90,16 @@ def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:
     return patch
 
 
-def upstream_request(
-    call: Call, target: Target, exchange: Exchange, pick: Callable[[Sequence[Credential]], Credential]
-) -> UpstreamRequest:
-    """What the transport sends. `pick` chooses one of the provider's credentials."""
+def upstream_request(call: Call, target: Target, exchange: Exchange) -> UpstreamRequest:
+    """What the transport sends."""
     provider = target.provider
-    timeouts = provider.timeouts
+    timeouts = call.timeouts
     left = call.deadline.remaining()
     first_byte = timeouts.first_byte_stream if call.facts.stream else timeouts.first_byte
     return UpstreamRequest(
         method="POST",
         url=provider.base_url + exchange.path,
-        headers=_headers(call, target, exchange, pick),
+        headers=_headers(call, target, exchange),
         body=exchange.body,
         connect=min(timeouts.connect, left),
         first_byte=min(first_byte, left),
@@ -110,9 +108,7 @@ def upstream_request(
     )
 
 
-def _headers(
-    call: Call, target: Target, exchange: Exchange, pick: Callable[[Sequence[Credential]], Credential]
-) -> dict[str, str]:
+def _headers(call: Call, target: Target, exchange: Exchange) -> dict[str, str]:
     kind = target.provider.kind
     headers = {
         "content-type": "application/json",
@@ -126,8 +122,8 @@ def _headers(
             value = call.headers.get(name)
             if value is not None:
                 headers[name] = value
-    if target.provider.credentials and kind.auth != "none":
-        secret = pick(target.provider.credentials).secret
+    if call.credential is not None and kind.auth != "none":
+        secret = call.credential.secret
         if kind.auth == "bearer":
             headers["authorization"] = "Bearer " + secret
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import orjson
@@ -17,22 +17,14 @@ from pipeline.failures import as_gateway_error
 from pipeline.relay import Try
 from pipeline.request import Exchange, known, translate, upstream_request
 from providers.wire import Transport, UpstreamError
-from routing.snapshot import Credential, Target
+from routing.snapshot import Target
 
 
 class Upstream:
-    """Handler that sends `call` to `call.target`. Raises GatewayError; UpstreamError never leaves it.
+    """Handler that sends `call` to `call.target`. Raises GatewayError; UpstreamError never leaves it."""
 
-    `pick` chooses one of a provider's credentials.
-    """
-
-    def __init__(
-        self,
-        transports: Mapping[str, Transport],
-        pick: Callable[[Sequence[Credential]], Credential],
-    ) -> None:
+    def __init__(self, transports: Mapping[str, Transport]) -> None:
         self._transports = transports
-        self._pick = pick
 
     async def __call__(self, call: Call) -> Reply:
         target = call.target
@@ -47,15 +39,20 @@ class Upstream:
             provider=target.provider.name,
             upstream_model=model,
             started=time.monotonic(),
+            reason=call.reason,
+            credential=call.credential.label if call.credential else "",
         )
         call.record.attempts.append(attempt)
         try:
             reply = await self._attempt(call, target, exchange, attempt)
         except UpstreamError as error:
             attempt.outcome = error.reason
-            raise as_gateway_error(error) from error
+            told = as_gateway_error(error)
+            attempt.fault = told.fault.name
+            raise told from error
         except GatewayError as error:
             attempt.outcome = error.code
+            attempt.fault = error.fault.name
             raise
         except asyncio.CancelledError:
             attempt.outcome = "client_gone"
@@ -73,8 +70,8 @@ class Upstream:
 
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, attempt: Attempt) -> Reply:
         transport = self._transports[target.provider.kind.transport]
-        deadline = call.deadline.sooner(target.provider.timeouts.total)
-        response = await transport.send(upstream_request(call, target, exchange, self._pick))
+        deadline = call.deadline.sooner(call.timeouts.total)
+        response = await transport.send(upstream_request(call, target, exchange))
         try:
             attempt.status = response.status
             attempt.upstream_request_id = _request_id(response.headers)

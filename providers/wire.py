@@ -46,6 +46,9 @@ class Timeouts:
     total: float = 900.0
 
 
+USUAL_TIMEOUTS = Timeouts()
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
     """One HTTP request to a provider. Header names are lower case; `first_byte` and the rest in seconds."""

@@ -11,10 +11,25 @@ from typing import Any, Literal
 from dialects.types import ModelFacts
 from providers.kinds import Kind
 from providers.wire import Timeouts
+from routing.allowances import Budget, Limit
 
 # What a route does with a client's fields that cannot travel to the provider's dialect: refuse the call, drop
 # and name them in a header, or drop them without a header.
 Losses = Literal["strict", "warn", "silent"]
+# How a tier's targets are ordered: by a draw in proportion to their weights, by calls in flight, by time to
+# first byte, by price, or as they stand.
+Balance = Literal["weighted", "least_in_flight", "latency", "cheapest", "ordered"]
+# What makes calls stay with one target: nothing, the API key (for a canary that some keys see and others
+# never), or the session that the client names.
+Affinity = Literal["none", "key", "session"]
+# When a stream belongs to the client: with its first content, or when it is complete.
+Integrity = Literal["fast", "hold-first", "atomic"]
+# Failures after which a target that waits for one of them is tried.
+FailureClass = Literal["outage", "rate_limit", "context_length", "content_policy"]
+# What the operators say of a breaker: let it judge, or hold it open or closed.
+BreakerMode = Literal["auto", "open", "closed"]
+# Who goes first where places are short.
+Priority = Literal["high", "normal", "low"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,26 @@ class Credential:
     label: str
     last4: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """When a target counts as down: `consecutive` failures in a row, or a share of `ratio` among at least
+    `minimum` attempts within the window. It is then left alone for `open_seconds`, and that much longer each
+    time that a probe fails, up to the maximum.
+
+    The defaults are those of proxies that have run for long: five in a row is no accident, half of twenty
+    neither; most outages of providers are over in a minute, and asking a dead one each fifteen seconds costs
+    it nothing.
+    """
+
+    consecutive: int = 5
+    ratio: float = 0.5
+    minimum: int = 20
+    window_seconds: float = 30.0
+    open_seconds: float = 15.0
+    max_open_seconds: float = 300.0
+    mode: BreakerMode = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +74,8 @@ class Provider:
     credentials: tuple[Credential, ...] = ()
     allow_private: bool = False
     enabled: bool = True
+    breaker: BreakerSettings = BreakerSettings()
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +101,10 @@ class CatalogueModel:
 class Target:
     """One place a route can go. `upstream_model` "" means: the name that the client used.
 
-    `tier`: lower is tried first; `weight`: share within its tier; `body_patch`: top-level fields set on
-    the upstream's body after translation (None removes a field).
+    `tier`: lower is tried first; `weight`: share within its tier; `body_patch`: top-level fields set on the
+    upstream's body after translation (None removes a field). `after`: empty for an ordinary target; else it
+    is tried only when another has failed in one of these ways. `max_in_flight`: calls that it takes at once,
+    per process; None: as many as come.
     """
 
     id: int
@@ -75,6 +114,34 @@ class Target:
     tier: int = 0
     body_patch: Mapping[str, Any] = field(default_factory=dict)
     enabled: bool = True
+    after: frozenset[FailureClass] = frozenset()
+    max_in_flight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """A route's own timeouts in seconds; None: the provider's. Connecting, the first byte of a whole
+    answer and of a stream, silence within a stream, and all of it."""
+
+    connect: float | None = None
+    first_byte: float | None = None
+    first_byte_stream: float | None = None
+    idle: float | None = None
+    total: float | None = None
+
+
+# A route that sets none of them.
+AS_PROVIDED = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What happens when all places of a route's targets are taken: up to `limit` calls wait up to
+    `seconds` (0: none waits, all are refused at once). Ten seconds is what a person still waits for; a
+    longer line than a hundred is not served in that time."""
+
+    seconds: float = 10.0
+    limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +154,8 @@ class Team:
 class Route:
     """Model name to targets. `pattern` is an exact name, or a prefix when it ends in `*` (`*` alone: any).
 
-    `team_id` None: for every team; a team's own route wins over a common one of the same length.
+    `team_id` None: for every team; a team's own route wins over a common one of the same length. `tries`: how
+    often one target is asked before the next.
     """
 
     id: int
@@ -97,6 +165,13 @@ class Route:
     priority: int = 0
     team_id: int | None = None
     losses: Losses = "warn"
+    balance: Balance = "weighted"
+    affinity: Affinity = "none"
+    integrity: Integrity = "hold-first"
+    # Once: what another target can answer at once should not wait for one that has just failed.
+    tries: int = 1
+    patience: Patience = AS_PROVIDED
+    queue: Queue = Queue()
 
     @property
     def is_prefix(self) -> bool:
@@ -110,7 +185,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A gateway key, known by its keyed digest. `allowed_models`: exact names or `prefix*`; empty: all."""
+    """A gateway key, known by its keyed digest. `allowed_models`: exact names or `prefix*`; empty: all.
+
+    `limits` and `budgets`: its own, its team's and everybody's; a provider's are with the provider.
+    """
 
     id: int
     prefix: str
@@ -119,6 +197,9 @@ class ApiKey:
     label: str = ""
     expires_at: datetime | None = None
     allowed_models: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,10 @@ def two(live: LiveGateway, pair: Pair, **changes: Any) -> None:
 def named(live: LiveGateway, pair: Pair, name: str, **changes: Any) -> Provider:
     """A provider of the pair's kind at the fake under a path of its own."""
     url = live.fake.named(name) + ("/v1" if pair.upstream == "chat" else "")
-    return replace(live.provider(pair.kind), **({"name": name, "base_url": url} | changes))
+    provider = live.provider(pair.kind)
+    # A secret of its own: what one provider says of it is no word on another's.
+    keys = tuple(replace(key, id=sum(name.encode())) for key in provider.credentials)
+    return replace(provider, **({"name": name, "base_url": url, "credentials": keys} | changes))
 
 
 Steps = Callable[[Pair], Sequence[Step]]

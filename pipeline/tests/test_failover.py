@@ -30,7 +30,10 @@ from dialects.errors import (
 )
 from dialects.types import Facts
 from pipeline.call import Attempt, Call, Deadline, Record, Reply
-from pipeline.failover import MAX_ATTEMPTS, Failover
+from pipeline.errand import MAX_ATTEMPTS, Means
+from pipeline.failover import Failover
+from pipeline.live import LiveState
+from pipeline.slots import Slots
 from providers.kinds import KINDS
 from providers.wire import Reason, Timeouts, UpstreamError
 from routing.snapshot import ApiKey, Provider, Route, Snapshot, Target, Team
@@ -77,8 +80,24 @@ def a_call(targets: Sequence[Provider], *, stream: bool = False, allowed: tuple[
     )
 
 
-def failover(inner: Script) -> Failover:
-    return Failover(inner, lambda: 0.5)
+class Clock:
+    """Seconds that pass only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.pauses: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def failover(inner: Script, clock: Clock | None = None) -> Failover:
+    clock = clock or Clock()
+    return Failover(inner, Means(LiveState(Slots(), clock=clock), lambda: 0.5, clock.pause))
 
 
 def failure(fault: Fault, code: str | None = None) -> GatewayError:
@@ -152,11 +171,18 @@ async def test_three_attempts_at_most_and_the_last_error_is_told() -> None:
     assert len(script.asked) == MAX_ATTEMPTS
 
 
-async def test_each_target_is_tried_once() -> None:
-    script = Script(failure(BUSY))
-    with pytest.raises(GatewayError):
-        await failover(script)(a_call([A]))
-    assert script.asked == ["a"]
+async def test_a_target_without_others_is_asked_again_after_a_pause_that_grows() -> None:
+    script, clock = Script(failure(BUSY), failure(UPSTREAM_BAD), OK), Clock()
+    assert await failover(script, clock)(a_call([A])) is OK
+    assert script.asked == ["a", "a", "a"]
+    assert clock.pauses == [0.125, 0.25]
+
+
+async def test_others_are_asked_before_the_same_again() -> None:
+    script, clock = Script(failure(BUSY), failure(BUSY), OK), Clock()
+    assert await failover(script, clock)(a_call([A, B])) is OK
+    assert script.asked == ["a", "b", "b"]
+    assert clock.pauses == [0.25]
 
 
 async def test_a_target_that_cannot_do_the_request_is_passed_over() -> None:

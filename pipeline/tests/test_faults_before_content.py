@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.errand import MAX_ATTEMPTS
 from pipeline.tests import faults
 from pipeline.tests.faults import (
     BAD,
@@ -41,14 +42,16 @@ def _error_event(kind: str) -> Steps:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One fault: what the provider does, what a client is told who has no other target, whether another
-    target may be tried, and how the attempt is written down. `stream`: with which kind of request it occurs;
-    `changes`: to the provider; `closed`: the gateway must have closed the connection."""
+    target may be tried, and how the attempt is written down. `here`: the same target is asked again where
+    there is no other. `stream`: with which kind of request it occurs; `changes`: to the provider;
+    `closed`: the gateway must have closed the connection."""
 
     id: str
     told: Told
     code: str
     steps: Steps
     again: bool = True
+    here: bool = True
     outcome: str = ""
     stream: tuple[bool, ...] = (False, True)
     only: str = ""
@@ -59,13 +62,13 @@ class Row:
 SLOW = {"timeouts": SHORT}
 ROWS = [
     Row("U5-slow-stream", LATE, "upstream_timeout", lambda _: [Stall()], outcome="first_byte_timeout",
-        stream=(True,), changes=SLOW, closed=True),
+        here=False, stream=(True,), changes=SLOW, closed=True),
     # A provider at work on a whole answer bills it: nobody else is asked to do it again.
     Row("U5-slow-whole", LATE, "upstream_timeout", lambda _: [Stall()], again=False,
         outcome="first_byte_timeout", stream=(False,), changes=SLOW, closed=True),
     Row("U6-silent-after-head", LATE, "upstream_timeout",
-        lambda pair: [Answer(events=pair.leading), Stall()], outcome="idle_timeout", stream=(True,),
-        changes=SLOW, closed=True),
+        lambda pair: [Answer(events=pair.leading), Stall()], outcome="idle_timeout", here=False,
+        stream=(True,), changes=SLOW, closed=True),
     # The head is begun, so that this is no stale connection, on which the request would be sent once more.
     Row("U8-reset-in-head", BAD, "upstream_truncated", lambda _: [Raw(b"HTTP/1.1 200 O"), Reset()],
         outcome="reset"),
@@ -106,10 +109,10 @@ ROWS = [
     Row("U24-413", request_fault(413, "request_too_large"), "request_too_large", whole_error(413),
         again=False),
     Row("U24-422", request_fault(422), "invalid_value", whole_error(422), again=False),
-    Row("U25-401", BAD, "upstream_auth", whole_error(401, "authentication_error")),
-    Row("U25-403", BAD, "upstream_auth", whole_error(403, "permission_error")),
+    Row("U25-401", BAD, "upstream_auth", whole_error(401, "authentication_error"), here=False),
+    Row("U25-403", BAD, "upstream_auth", whole_error(403, "permission_error"), here=False),
     # The gateway's account is not paid: another one may be.
-    Row("U25-402", BUDGET, "insufficient_quota", whole_error(402, "billing_error")),
+    Row("U25-402", BUDGET, "insufficient_quota", whole_error(402, "billing_error"), here=False),
     Row("U26-page", BAD, "upstream_error", lambda _: [Json(502, HTML, PAGE)]),
     Row("U26-page-of-5-MB", BUSY, "overloaded",
         lambda _: [Json(503, HTML + " " * 5_000_000, PAGE)]),
@@ -143,10 +146,12 @@ def test_with_one_target_the_client_gets_the_status(
     faults.check_refused(answer, row.told, row.code)
     record = live.wait_record()
     assert (record.outcome, record.status, record.code) == ("error", answer.status, row.code)
-    assert [attempt.outcome for attempt in record.attempts] == [row.outcome or row.code]
+    tries = MAX_ATTEMPTS if row.again and row.here else 1
+    assert [attempt.outcome for attempt in record.attempts] == [row.outcome or row.code] * tries
+    assert [attempt.reason for attempt in record.attempts] == ["first", "retry", "retry"][:tries]
     assert record.usage is None
     assert not record.first_content
-    assert len(fake.requests) == 1
+    assert len(fake.requests) == tries
     if row.closed:
         assert fake.wait_closed(fake.last)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dialects.types import Facts
 from providers.kinds import KINDS
 from providers.wire import Timeouts
-from routing.plan import allowed, match, plan
+from routing.plan import Chance, allowed, match, plan
 from routing.snapshot import ApiKey, Credential, Provider, Route, Snapshot, Target, Team
 
 PROVIDER = Provider(
@@ -98,7 +98,7 @@ def test_another_teams_route_is_never_seen() -> None:
 
 
 def test_no_route_is_said_so() -> None:
-    found = plan(Snapshot(1), facts("gpt-4o"), None, random.random)
+    found = plan(Snapshot(1), facts("gpt-4o"), None, Chance(random.random))
     assert (found.route, found.candidates, found.left_out) == (None, (), ())
 
 
@@ -107,7 +107,7 @@ def test_within_a_tier_the_shares_are_the_weights() -> None:
     snapshot = Snapshot(1, (route(1, "*", 0, None, *targets),))
     draw = random.Random(1).random
     rounds = 20_000
-    plans = [plan(snapshot, facts("x"), None, draw).candidates for _ in range(rounds)]
+    plans = [plan(snapshot, facts("x"), None, Chance(draw)).candidates for _ in range(rounds)]
     first = Counter(candidates[0].id for candidates in plans)
     for weight in (1, 2, 7):
         # Five standard deviations of a share of 0.7 over these rounds are 0.016.
@@ -128,7 +128,7 @@ def test_a_plan_keeps_every_target_once_and_tiers_in_order(
         Target(id=number, provider=PROVIDER, tier=tier, weight=weight, enabled=enabled)
         for number, (tier, weight, enabled) in enumerate(rows)
     ]
-    found = plan(Snapshot(1, (route(1, "*", 0, None, *targets),)), facts("x"), None, chance.random)
+    found = plan(Snapshot(1, (route(1, "*", 0, None, *targets),)), facts("x"), None, Chance(chance.random))
     tiers = [target.tier for target in found.candidates]
     assert tiers == sorted(tiers)
     assert all(target.enabled and target.weight for target in found.candidates)
@@ -147,14 +147,15 @@ def test_a_plan_keeps_every_target_once_and_tiers_in_order(
     ],
 )
 def test_each_target_left_out_says_why(target: Target, reason: str) -> None:
-    found = plan(Snapshot(1, (route(1, "*", 0, None, target),)), facts("x"), None, random.random)
+    found = plan(Snapshot(1, (route(1, "*", 0, None, target),)), facts("x"), None, Chance(random.random))
     assert [(left.target, left.reason) for left in found.left_out] == [(target, reason)]
     assert found.candidates == ()
 
 
 def test_a_provider_that_needs_no_credential_needs_none() -> None:
     ollama = replace(PROVIDER, kind=KINDS["ollama"], credentials=())
-    found = plan(Snapshot(1, (route(1, "*", 0, None, Target(1, ollama)),)), facts("x"), None, random.random)
+    snapshot = Snapshot(1, (route(1, "*", 0, None, Target(1, ollama)),))
+    found = plan(snapshot, facts("x"), None, Chance(random.random))
     assert len(found.candidates) == 1
 
 

@@ -33,7 +33,10 @@ from apiv1.door import Door
 from apiv1.urls import EXACT, PREFIXES
 from pipeline.build import build
 from pipeline.call import Record, Refusal
+from pipeline.errand import Means
+from pipeline.live import LiveState
 from pipeline.metrics import Metrics
+from pipeline.slots import Slots
 from providers.kinds import KINDS
 from providers.transport import HttpTransport, PooledTransport
 from providers.wire import Timeouts
@@ -73,6 +76,11 @@ class AlwaysReady:
         return {"detail": "for key holders"}
 
 
+async def _soon(seconds: float) -> None:
+    """Waits between tries are tested by themselves; here they only have to be there."""
+    await asyncio.sleep(min(seconds, 0.01))
+
+
 class LiveGateway:
     """A gateway in a thread, in front of one fake upstream."""
 
@@ -87,11 +95,13 @@ class LiveGateway:
         self.team = Team(id=1, name="default")
         self.holder = SnapshotHolder(self.snapshot())
         self.transport = HttpTransport()
+        self.live = LiveState(Slots())
         metrics = Metrics(self.registry)
+        means = Means(self.live, random.random, _soon)
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
-            handler=build({"http": self.transport}, [metrics, self.ears], random.random, random.choice),
+            handler=build({"http": self.transport}, [metrics, self.ears], means),
             book=self.ears,
             status=AlwaysReady(),
             fault=lambda _, error: self.faults.append(error),
@@ -153,6 +163,7 @@ class LiveGateway:
         self.records.clear()
         self.refusals.clear()
         self.faults.clear()
+        self.live.forget()
         self.fresh = True
         self.use(self.snapshot())
 
