@@ -1,4 +1,7 @@
-"""Rows of who calls: teams, and the keys that prove it, stored as a shown prefix and a keyed hash."""
+"""Rows of who calls: teams, and the keys that prove it, stored as a shown prefix and a keyed hash.
+
+What they may use is beside, in allowances.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-_MODEL_ENTRY = RegexValidator(
-    r"\A[^\s*]*\*?\Z",
-    "An entry is a model name, or a prefix that ends in one star such as gpt-*.",
-    # Under the code "invalid" the field would put its own words in place of these.
-    code="entry",
-)
+from accounts.allowances import MODEL_ENTRY, PRIORITIES, Budget, Limit
+
+__all__ = ("ApiKey", "ApiKeyQuerySet", "Budget", "Limit", "Team", "validate_model_entries")
+
 _NAME = RegexValidator(r"\A\S(.*\S)?\Z", "A name neither begins nor ends with a space and has one line.")
 
 
@@ -24,7 +25,7 @@ def validate_model_entries(value: object) -> None:
     for entry in value:
         if not isinstance(entry, str) or not entry or len(entry) > 200:
             raise ValidationError("Each entry must be a model name of at most 200 characters.")
-        _MODEL_ENTRY(entry)
+        MODEL_ENTRY(entry)
 
 
 class Team(models.Model):
@@ -33,11 +34,23 @@ class Team(models.Model):
     name = models.CharField(
         max_length=100, unique=True, validators=[_NAME], help_text="Shown in usage, logs and metrics."
     )
+    priority = models.CharField(
+        max_length=6,
+        choices=PRIORITIES,
+        # Room to set a team above the others, and one below.
+        default="normal",
+        help_text="Who waits and who is refused first when there is too much to do.",
+    )
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ("name",)
-        constraints = (models.CheckConstraint(condition=~Q(name=""), name="team_has_a_name"),)
+        constraints = (
+            models.CheckConstraint(condition=~Q(name=""), name="team_has_a_name"),
+            models.CheckConstraint(
+                condition=Q(priority__in=[word for word, _ in PRIORITIES]), name="team_priority_is_known"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -72,6 +85,9 @@ class ApiKey(models.Model):
         validators=[validate_model_entries],
         help_text="Model names or prefixes such as gpt-*. Empty: every model.",
     )
+    priority = models.CharField(
+        max_length=6, choices=PRIORITIES, blank=True, default="", help_text="Empty: that of its team."
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = ApiKeyQuerySet.as_manager()
@@ -82,7 +98,13 @@ class ApiKey(models.Model):
     class Meta:
         verbose_name = "API key"
         ordering = ("-created", "-id")
-        constraints = (models.CheckConstraint(condition=~Q(digest=""), name="apikey_has_a_digest"),)
+        constraints = (
+            models.CheckConstraint(condition=~Q(digest=""), name="apikey_has_a_digest"),
+            models.CheckConstraint(
+                condition=Q(priority__in=["", *(word for word, _ in PRIORITIES)]),
+                name="apikey_priority_is_known",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.prefix}…" + (f" ({self.label})" if self.label else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TypeVar, get_args
 
@@ -17,12 +17,14 @@ from providers.crypto import Vault, VaultError
 from providers.kinds import KINDS
 from providers.wire import Timeouts
 from routing.catalogue import Catalogue
+from routing.loader_allowances import Allowances
 from routing.snapshot import (
     ApiKey,
     CatalogueModel,
     Credential,
     Losses,
     Price,
+    Priority,
     Provider,
     Route,
     Snapshot,
@@ -45,12 +47,14 @@ def compile_tables(tables: Tables, vault: Vault) -> Snapshot:
     """The snapshot that these rows mean. Their values may come from JSON: lists for tuples, text for moments
     and prices."""
     credentials = _credentials(tables.credentials, vault)
-    providers = _providers(tables.providers, credentials)
+    allowances = Allowances(tables.limits, tables.budgets, {row[1] for row in tables.providers})
+    providers = _providers(tables.providers, credentials, allowances)
+    priorities = {row[0]: row[2] for row in tables.teams if len(row) > 2}
     teams = {team.id: team for team in _each("team", tables.teams, _team)}
     return Snapshot(
         revision=tables.revision,
         routes=_routes(tables.routes, _targets(tables.targets, providers)),
-        keys={key.digest: key for key in _keys(tables.keys, teams)},
+        keys={key.digest: key for key in _keys(tables.keys, teams, priorities, allowances)},
         providers={provider.name: provider for provider in providers.values()},
         catalogue=Catalogue(_each("catalogue model", tables.catalogue, _model)),
     )
@@ -60,9 +64,12 @@ def _team(row: Row) -> Team:
     return Team(id=row[0], name=_text(row[1]))
 
 
-def _keys(rows: Iterable[Row], teams: dict[int, Team]) -> Iterator[ApiKey]:
+def _keys(
+    rows: Iterable[Row], teams: dict[int, Team], priorities: Mapping[int, object], allowances: Allowances
+) -> Iterator[ApiKey]:
     def build(row: Row) -> ApiKey:
-        pk, prefix, digest, team_id, label, expires_at, allowed = row
+        # A kept file of an older version knows no priority.
+        pk, prefix, digest, team_id, label, expires_at, allowed, *own = row
         if not isinstance(allowed, list) or not all(
             isinstance(entry, str) and _ENTRY.fullmatch(entry) for entry in allowed
         ):
@@ -76,12 +83,17 @@ def _keys(rows: Iterable[Row], teams: dict[int, Team]) -> Iterator[ApiKey]:
             label=label,
             expires_at=_moment(expires_at),
             allowed_models=tuple(allowed),
+            priority=_priority((own and own[0]) or priorities.get(team_id, "normal")),
+            limits=allowances.limits(team_id, pk),
+            budgets=allowances.budgets(team_id, pk),
         )
 
     return _each("API key", rows, build)
 
 
-def _providers(rows: Iterable[Row], credentials: dict[int, list[Credential]]) -> dict[int, Provider]:
+def _providers(
+    rows: Iterable[Row], credentials: dict[int, list[Credential]], allowances: Allowances
+) -> dict[int, Provider]:
     def build(row: Row) -> Provider:
         pk, name, kind_name, base_url, private, enabled, *seconds = row
         kind = KINDS[kind_name]
@@ -94,6 +106,7 @@ def _providers(rows: Iterable[Row], credentials: dict[int, list[Credential]]) ->
             credentials=tuple(credentials.get(pk, ())),
             allow_private=bool(private),
             enabled=bool(enabled),
+            limits=allowances.of_provider(name),
         )
 
     return {provider.id: provider for provider in _each("provider", rows, build)}
@@ -176,6 +189,11 @@ def _each(what: str, rows: Iterable[Row], build: Callable[[Row], Built]) -> Iter
         except (*UNREADABLE, KeyError, VaultError) as error:
             # The vault's words are our own; others' may quote the value.
             left_out(what, row[0], str(error) if isinstance(error, VaultError) else type(error).__name__)
+
+
+def _priority(value: object) -> Priority:
+    """One that cannot be understood is the lowest."""
+    return "high" if value == "high" else "normal" if value == "normal" else "low"
 
 
 def _text(value: object) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField, Value
+from django.db.models.functions import Cast, Coalesce
 
-from accounts.models import ApiKey, Team
+from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import CatalogueModel, Credential, Provider
 from routing.models import Route, Target
 from routing.revisions import latest
@@ -37,10 +38,12 @@ class Tables(msgspec.Struct, frozen=True):
     routes: list[Row] = []
     targets: list[Row] = []
     catalogue: list[Row] = []
+    limits: list[Row] = []
+    budgets: list[Row] = []
 
 
 def read_tables() -> Tables:
-    """Everything that steers traffic, as of one revision. Blocks; seven queries. Raises DatabaseError."""
+    """Everything that steers traffic, as of one revision. Blocks; nine queries. Raises DatabaseError."""
     before = latest()
     for _ in range(_READINGS - 1):
         tables = _read(before)
@@ -54,10 +57,10 @@ def read_tables() -> Tables:
 def _read(revision: int) -> Tables:
     return Tables(
         revision=revision,
-        teams=_rows(Team.objects.values_list("id", "name")),
+        teams=_rows(Team.objects.values_list("id", "name", "priority")),
         keys=_rows(
             ApiKey.objects.filter(revoked_at=None).values_list(
-                "id", "prefix", "digest", "team_id", "label", "expires_at", "allowed_models"
+                "id", "prefix", "digest", "team_id", "label", "expires_at", "allowed_models", "priority"
             )
         ),
         providers=_rows(
@@ -104,6 +107,27 @@ def _read(revision: int) -> Tables:
                 "output_price",
                 "cache_read_price",
                 "cache_write_price",
+            )
+        ),
+        limits=_rows(
+            Limit.objects.filter(enabled=True)
+            .order_by("id")
+            .values_list("id", "team_id", "key_id", "kind", "amount", "per", "model", "provider")
+        ),
+        budgets=_rows(
+            Budget.objects.filter(enabled=True)
+            .order_by("id")
+            .values_list(
+                "id",
+                "team_id",
+                "key_id",
+                "unit",
+                # As text, which every value has: one that is no number must not vanish here.
+                Cast("amount", TextField()),
+                "period",
+                "hard",
+                "webhook_url",
+                Coalesce("team__name", "key__prefix", Value("")),
             )
         ),
     )
