@@ -78,6 +78,17 @@ class ProviderAdmin(ModelAdmin):
                 "classes": ("tab",),
             },
         ),
+        (
+            "Breaker",
+            {
+                "fields": (
+                    "breaker_mode",
+                    ("breaker_consecutive", "breaker_ratio", "breaker_minimum"),
+                    ("breaker_window", "breaker_open", "breaker_max_open"),
+                ),
+                "classes": ("tab",),
+            },
+        ),
         ("Environment", {"fields": ("managed_by_env",), "classes": ("tab",)}),
     )
 

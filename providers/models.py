@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -21,6 +21,15 @@ from providers.wire import Timeouts
 _TIMEOUTS = Timeouts()
 # An hour: longer than any model thinks, short enough that a stray value does not hold a connection for ever.
 MAX_SECONDS = 3600.0
+# A breaker that waits for more than this never trips.
+MAX_COUNT = 100_000
+
+# As routing.snapshot.BreakerMode names them.
+BREAKER_MODES = (
+    ("auto", "auto: judged by its failures"),
+    ("open", "held open: no calls"),
+    ("closed", "held closed: always asked"),
+)
 
 _SLUG = RegexValidator(
     r"\A[a-z0-9]([a-z0-9._-]*[a-z0-9])?\Z",
@@ -54,6 +63,15 @@ def _seconds(default: float, help_text: str) -> models.FloatField[float, float]:
     return models.FloatField(default=default, validators=[validate_seconds], help_text=help_text)
 
 
+def _count(name: str, default: int, help_text: str) -> models.PositiveIntegerField[int, int]:
+    return models.PositiveIntegerField(
+        name,
+        default=default,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_COUNT)],
+        help_text=help_text,
+    )
+
+
 class Provider(models.Model):
     """A place that answers calls, reached at one base URL."""
 
@@ -83,6 +101,28 @@ class Provider(models.Model):
     first_byte_stream_timeout = _seconds(_TIMEOUTS.first_byte_stream, "Seconds until a stream begins.")
     idle_timeout = _seconds(_TIMEOUTS.idle, "Seconds without a byte after which an answer counts as dead.")
     total_timeout = _seconds(_TIMEOUTS.total, "Seconds for a whole call, its retries included.")
+    breaker_mode = models.CharField(
+        "breaker",
+        max_length=8,
+        choices=BREAKER_MODES,
+        # Who knows better than the figures says so for a while, and then lets them judge again.
+        default="auto",
+        help_text="A target that keeps failing is left alone for a while. Open: no calls go to this "
+        "provider. Closed: its failures are not counted.",
+    )
+    breaker_consecutive = _count(
+        "breaker: failures in a row", 5, "It opens after this many failures in a row,"
+    )
+    breaker_ratio = models.FloatField(
+        "breaker: share of failures",
+        default=0.5,
+        validators=[MinValueValidator(0.01), MaxValueValidator(1.0)],
+        help_text="or when this share of the attempts in its window failed, 0.5 is half,",
+    )
+    breaker_minimum = _count("breaker: attempts to judge by", 20, "among at least this many.")
+    breaker_window = _seconds(30.0, "Seconds over which attempts are counted.")
+    breaker_open = _seconds(15.0, "Seconds for which it stays open at first; that much longer each time.")
+    breaker_max_open = _seconds(300.0, "Seconds for which it stays open at most.")
     managed_by_env = models.BooleanField(
         "follows the environment",
         default=False,
@@ -103,6 +143,20 @@ class Provider(models.Model):
                 & Q(total_timeout__gt=0),
                 name="provider_timeouts_above_0",
                 violation_error_message="Every timeout must be above 0.",
+            ),
+            models.CheckConstraint(
+                condition=Q(breaker_mode__in=[word for word, _ in BREAKER_MODES]),
+                name="provider_breaker_mode_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(breaker_consecutive__gt=0)
+                & Q(breaker_minimum__gt=0)
+                & Q(breaker_ratio__gt=0)
+                & Q(breaker_window__gt=0)
+                & Q(breaker_open__gt=0)
+                & Q(breaker_max_open__gt=0),
+                name="provider_breaker_above_0",
+                violation_error_message="A breaker's figures must be above 0.",
             ),
         )
 

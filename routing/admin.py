@@ -40,7 +40,7 @@ class TargetFormSet(PaginationInlineFormSet):
         if any(self.errors) or not self.instance.enabled:
             return
         check_targets(
-            (form.cleaned_data["weight"], form.cleaned_data["enabled"])
+            (form.cleaned_data["weight"], form.cleaned_data["enabled"], form.cleaned_data["after"] or [])
             for form in self.forms
             if form.cleaned_data and not form.cleaned_data.get("DELETE")
         )
@@ -51,7 +51,16 @@ class TargetInline(TabularInline):
 
     model = Target
     formset = TargetFormSet
-    fields = ("tier", "weight", "provider", "upstream_model", "body_patch", "enabled")
+    fields = (
+        "tier",
+        "weight",
+        "provider",
+        "upstream_model",
+        "max_in_flight",
+        "after",
+        "body_patch",
+        "enabled",
+    )
     ordering = ("tier", "-weight", "id")
     verbose_name_plural = "targets: the lowest tier first, within a tier by weight"
     hide_title = True
@@ -61,7 +70,7 @@ class TargetInline(TabularInline):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if field is not None and db_field.name == "body_patch":
+        if field is not None and db_field.name in ("body_patch", "after"):
             # Nearly always empty: a row of the table is one line high, and grows where it is needed.
             field.widget.attrs["rows"] = 1
         return field
@@ -72,7 +81,25 @@ class RouteForm(forms.ModelForm):
 
     class Meta:
         model = Route
-        fields = ("name", "pattern", "priority", "team", "losses", "enabled")
+        fields = (
+            "name",
+            "pattern",
+            "priority",
+            "team",
+            "losses",
+            "balance",
+            "affinity",
+            "integrity",
+            "tries",
+            "queue_seconds",
+            "queue_limit",
+            "connect_timeout",
+            "idle_timeout",
+            "first_byte_timeout",
+            "first_byte_stream_timeout",
+            "total_timeout",
+            "enabled",
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,6 +112,26 @@ class RouteForm(forms.ModelForm):
             team = cleaned.get("team")
             cleaned["name"] = f"{cleaned['pattern']}@{team}" if team else cleaned["pattern"]
         return cleaned
+
+
+# How calls travel: tabs, because most routes are fine with the defaults.
+_WAYS: tuple[Any, ...] = (
+    ("Balance", {"fields": ("balance", "affinity"), "classes": ("tab",)}),
+    ("Failures", {"fields": ("integrity", "tries"), "classes": ("tab",)}),
+    ("Queue", {"fields": (("queue_seconds", "queue_limit"),), "classes": ("tab",)}),
+    (
+        "Timeouts",
+        {
+            "fields": (
+                ("connect_timeout", "idle_timeout"),
+                ("first_byte_timeout", "first_byte_stream_timeout"),
+                "total_timeout",
+            ),
+            "classes": ("tab",),
+            "description": "Empty: the provider's.",
+        },
+    ),
+)
 
 
 @admin.register(Route)
@@ -107,7 +154,8 @@ class RouteAdmin(Published, CsvExport):
     def get_fieldsets(self, request: HttpRequest, obj: Route | None = None) -> Any:
         fields: tuple[Any, ...] = (("pattern", "name"), ("team", "priority"), "losses", "enabled")
         # Of interest on the one route that follows the environment, and on no other.
-        return [(None, {"fields": (*fields, "managed_by_env") if obj and obj.managed_by_env else fields})]
+        first = (*fields, "managed_by_env") if obj and obj.managed_by_env else fields
+        return [(None, {"fields": first}), *_WAYS]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         targets = Target.objects.select_related("provider")
@@ -161,7 +209,7 @@ class RouteAdmin(Published, CsvExport):
 
 def _can_answer(route: Route) -> bool:
     try:
-        check_targets((target.weight, target.enabled) for target in route.targets.all())
+        check_targets((target.weight, target.enabled, target.after) for target in route.targets.all())
     except ValidationError:
         return False
     return True

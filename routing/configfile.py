@@ -12,10 +12,11 @@ import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from providers.presets import PRESETS
-from routing.snapshot import Losses
+from routing.snapshot import Affinity, Balance, BreakerMode, FailureClass, Integrity, Losses
 
 Text = Annotated[str, Meta(min_length=1)]
 Whole = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Money = Annotated[float, Meta(ge=0)]
 Document = TypeVar("Document", bound=Struct)
@@ -33,6 +34,35 @@ class TimeoutsDoc(Struct, forbid_unknown_fields=True):
     first_byte_stream: Seconds | UnsetType = UNSET
     idle: Seconds | UnsetType = UNSET
     total: Seconds | UnsetType = UNSET
+
+
+class BreakerDoc(Struct, forbid_unknown_fields=True):
+    """When a provider's targets are left alone; durations in seconds."""
+
+    mode: BreakerMode | UnsetType = UNSET
+    consecutive: Count | UnsetType = UNSET
+    ratio: Annotated[float, Meta(gt=0, le=1)] | UnsetType = UNSET
+    minimum: Count | UnsetType = UNSET
+    window: Seconds | UnsetType = UNSET
+    open: Seconds | UnsetType = UNSET
+    max_open: Seconds | UnsetType = UNSET
+
+
+class OwnTimeoutsDoc(Struct, forbid_unknown_fields=True):
+    """Seconds; null: the provider's."""
+
+    connect: Seconds | UnsetType | None = UNSET
+    first_byte: Seconds | UnsetType | None = UNSET
+    first_byte_stream: Seconds | UnsetType | None = UNSET
+    idle: Seconds | UnsetType | None = UNSET
+    total: Seconds | UnsetType | None = UNSET
+
+
+class QueueDoc(Struct, forbid_unknown_fields=True):
+    """Who waits while all targets are at their limits: how many, and how long."""
+
+    seconds: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    limit: Whole | UnsetType = UNSET
 
 
 class CredentialDoc(Struct, forbid_unknown_fields=True):
@@ -54,6 +84,7 @@ class ProviderDoc(Struct, forbid_unknown_fields=True):
     api_key: Text | UnsetType = UNSET
     credentials: list[CredentialDoc] = []
     timeouts: TimeoutsDoc = msgspec.field(default_factory=TimeoutsDoc)
+    breaker: BreakerDoc = msgspec.field(default_factory=BreakerDoc)
     allow_private_addresses: bool | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
 
@@ -86,6 +117,8 @@ class TargetDoc(Struct, forbid_unknown_fields=True):
     weight: Whole = 1
     tier: Whole = 0
     body_patch: dict[str, Any] = {}
+    after: list[FailureClass] = []
+    max_in_flight: Count | None = None
     enabled: bool = True
 
 
@@ -98,6 +131,12 @@ class RouteDoc(Struct, forbid_unknown_fields=True):
     priority: int | UnsetType = UNSET
     team: Text | None = None
     losses: Losses | UnsetType = UNSET
+    balance: Balance | UnsetType = UNSET
+    affinity: Affinity | UnsetType = UNSET
+    integrity: Integrity | UnsetType = UNSET
+    tries: Annotated[int, Meta(ge=1, le=3)] | UnsetType = UNSET
+    queue: QueueDoc = msgspec.field(default_factory=QueueDoc)
+    timeouts: OwnTimeoutsDoc = msgspec.field(default_factory=OwnTimeoutsDoc)
     enabled: bool | UnsetType = UNSET
 
     @property

@@ -18,6 +18,7 @@ from providers.crypto import Vault, VaultError, last4
 from providers.kinds import KINDS
 from providers.models import CatalogueModel, Credential, Provider
 from routing.configfile import (
+    BreakerDoc,
     ConfigError,
     CredentialDoc,
     KeyDoc,
@@ -45,6 +46,9 @@ _WORDS = {
     "cache_read_price": "prices.cache_read",
     "cache_write_price": "prices.cache_write",
     "upstream_model": "model",
+    "queue_seconds": "queue.seconds",
+    "queue_limit": "queue.limit",
+    **{f"breaker_{name}": f"breaker.{name}" for name in BreakerDoc.__struct_fields__},
 }
 
 
@@ -178,6 +182,7 @@ class _Applier:
             "allow_private_addresses": doc.allow_private_addresses,
             "enabled": doc.enabled,
             **{f"{name}_timeout": getattr(doc.timeouts, name) for name in doc.timeouts.__struct_fields__},
+            **{f"breaker_{name}": getattr(doc.breaker, name) for name in doc.breaker.__struct_fields__},
         }
         if doc.base_url is not UNSET and row.base_url != values["base_url"]:
             # An address that an operator writes into a file may be on the private network, as is any
@@ -239,7 +244,13 @@ class _Applier:
             "priority": doc.priority,
             "team": team,
             "losses": doc.losses,
+            "balance": doc.balance,
+            "affinity": doc.affinity,
+            "integrity": doc.integrity,
+            "tries": doc.tries,
             "enabled": doc.enabled,
+            **{f"queue_{name}": getattr(doc.queue, name) for name in doc.queue.__struct_fields__},
+            **{f"{name}_timeout": getattr(doc.timeouts, name) for name in doc.timeouts.__struct_fields__},
         }
         if row._state.adding and doc.targets is UNSET:
             self.run.problems.append(f"{path}.targets: a new route needs targets")
@@ -251,7 +262,7 @@ class _Applier:
             self._targets(row, wanted, path)
         if row.enabled:
             try:
-                check_targets(row.targets.values_list("weight", "enabled"))
+                check_targets(row.targets.values_list("weight", "enabled", "after"))
             except ValidationError as error:
                 self._problem(error, f"{path}.targets")
 
@@ -283,6 +294,8 @@ class _Applier:
                     weight=doc.weight,
                     tier=doc.tier,
                     body_patch=doc.body_patch,
+                    after=doc.after,
+                    max_in_flight=doc.max_in_flight,
                     enabled=doc.enabled,
                 )
             )

@@ -9,6 +9,7 @@ import yaml
 from accounts.models import ApiKey, Team
 from providers.models import CatalogueModel, Provider
 from providers.wire import Timeouts
+from routing.configfile import BreakerDoc
 from routing.models import Route, Target
 
 _HEADER = """\
@@ -49,6 +50,7 @@ def _provider(row: Provider) -> dict[str, Any]:
         "allow_private_addresses": row.allow_private_addresses,
         "enabled": row.enabled,
         "timeouts": {name: getattr(row, f"{name}_timeout") for name in Timeouts.__dataclass_fields__},
+        "breaker": {name: getattr(row, f"breaker_{name}") for name in BreakerDoc.__struct_fields__},
         "credentials": [
             {"label": credential.label, "last4": credential.last4, "enabled": credential.enabled}
             for credential in row.credentials.all()
@@ -77,6 +79,12 @@ def _route(row: Route) -> dict[str, Any]:
         "priority": row.priority,
         "team": None if row.team is None else row.team.name,
         "losses": row.losses,
+        "balance": row.balance,
+        "affinity": row.affinity,
+        "integrity": row.integrity,
+        "tries": row.tries,
+        "queue": {"seconds": row.queue_seconds, "limit": row.queue_limit},
+        "timeouts": {name: getattr(row, f"{name}_timeout") for name in Timeouts.__dataclass_fields__},
         "enabled": row.enabled,
         "targets": [_target(target) for target in row.targets.all()],
     }
@@ -89,6 +97,8 @@ def _target(row: Target) -> dict[str, Any]:
         "weight": row.weight,
         "tier": row.tier,
         "body_patch": row.body_patch,
+        "after": row.after,
+        "max_in_flight": row.max_in_flight,
         "enabled": row.enabled,
     }
 

@@ -16,6 +16,7 @@ from dialects.types import ModelFacts
 from providers.crypto import Vault, VaultError
 from providers.kinds import KINDS
 from providers.wire import Timeouts
+from routing import loader_traffic
 from routing.catalogue import Catalogue
 from routing.loader_allowances import Allowances
 from routing.snapshot import (
@@ -34,6 +35,8 @@ from routing.snapshot import (
 from routing.tables import UNREADABLE, Row, Tables, left_out, read_tables
 
 Built = TypeVar("Built")
+
+_TIMEOUTS = len(Timeouts.__dataclass_fields__)
 
 _ENTRY = re.compile(r"[^\s*]+\*?|\*")
 
@@ -95,7 +98,8 @@ def _providers(
     rows: Iterable[Row], credentials: dict[int, list[Credential]], allowances: Allowances
 ) -> dict[int, Provider]:
     def build(row: Row) -> Provider:
-        pk, name, kind_name, base_url, private, enabled, *seconds = row
+        pk, name, kind_name, base_url, private, enabled, *rest = row
+        seconds, breaker = rest[:_TIMEOUTS], rest[_TIMEOUTS:]
         kind = KINDS[kind_name]
         return Provider(
             id=pk,
@@ -106,6 +110,7 @@ def _providers(
             credentials=tuple(credentials.get(pk, ())),
             allow_private=bool(private),
             enabled=bool(enabled),
+            breaker=loader_traffic.breaker(breaker),
             limits=allowances.of_provider(name),
         )
 
@@ -126,7 +131,7 @@ def _credentials(rows: Iterable[Row], vault: Vault) -> dict[int, list[Credential
 
 def _routes(rows: Iterable[Row], targets: dict[int, list[Target]]) -> tuple[Route, ...]:
     def build(row: Row) -> Route:
-        pk, name, pattern, priority, team_id, losses = row
+        pk, name, pattern, priority, team_id, losses, *ways = row
         if not isinstance(pattern, str) or not _ENTRY.fullmatch(pattern):
             raise ValueError("the pattern is neither a name nor a prefix")
         if losses not in get_args(Losses):
@@ -140,6 +145,7 @@ def _routes(rows: Iterable[Row], targets: dict[int, list[Target]]) -> tuple[Rout
             priority=_whole(priority),
             team_id=team_id,
             losses=losses,
+            **loader_traffic.route(ways),
         )
 
     return tuple(_each("route", rows, build))
@@ -147,7 +153,7 @@ def _routes(rows: Iterable[Row], targets: dict[int, list[Target]]) -> tuple[Rout
 
 def _targets(rows: Iterable[Row], providers: dict[int, Provider]) -> dict[int, list[Target]]:
     def build(row: Row) -> tuple[int, Target]:
-        pk, route_id, provider_id, model, weight, tier, patch, enabled = row
+        pk, route_id, provider_id, model, weight, tier, patch, enabled, *ways = row
         if not isinstance(patch, dict):
             raise TypeError("body_patch is not an object")
         if _whole(weight) < 0:
@@ -160,6 +166,7 @@ def _targets(rows: Iterable[Row], providers: dict[int, Provider]) -> dict[int, l
             tier=_whole(tier),
             body_patch=patch,
             enabled=bool(enabled),
+            **loader_traffic.target(ways),
         )
 
     by_route: dict[int, list[Target]] = defaultdict(list)

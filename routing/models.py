@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Team
-from providers.models import Provider
+from providers.models import MAX_SECONDS, Provider, validate_seconds
 
 _PATTERN = RegexValidator(
     r"\A([^\s*]+|[^\s*]*\*)\Z",
@@ -33,6 +33,41 @@ LOSSES = (
     ("silent", "silent: drop"),
 )
 
+# As routing.snapshot.Balance names them.
+BALANCES = (
+    ("weighted", "weighted: a draw in proportion to the weights"),
+    ("least_in_flight", "least in flight: the one with the fewest open calls for its weight"),
+    ("latency", "latency: of two drawn the quicker to its first byte"),
+    ("cheapest", "cheapest: by the catalogue's prices for this request"),
+    ("ordered", "ordered: as they stand, the first while it can"),
+)
+# As routing.snapshot.Affinity names them.
+AFFINITIES = (
+    ("none", "none"),
+    ("key", "key: each API key stays with its share of the targets"),
+    ("session", "session: calls of one session stay together"),
+)
+# As routing.snapshot.Integrity names them.
+INTEGRITIES = (
+    ("fast", "fast: as it comes"),
+    ("hold-first", "hold first: from the first content"),
+    ("atomic", "atomic: when it is complete"),
+)
+# As routing.snapshot.FailureClass names them.
+FAILURES = ("outage", "rate_limit", "context_length", "content_policy")
+# As many attempts as there are in all.
+MAX_TRIES = 3
+
+
+def validate_failures(value: object) -> None:
+    """A list of the words in FAILURES. Raises ValidationError."""
+    if not isinstance(value, list) or not all(word in FAILURES for word in value):
+        raise ValidationError(f"Expected a list of words among {', '.join(FAILURES)}.")
+
+
+def _own_seconds(help_text: str) -> models.FloatField[float | None, float | None]:
+    return models.FloatField(null=True, blank=True, validators=[validate_seconds], help_text=help_text)
+
 
 def validate_patch(value: object) -> None:
     """A JSON object of top-level fields, none of which the gateway decides itself."""
@@ -51,12 +86,13 @@ def validate_patch(value: object) -> None:
         raise ValidationError("It holds a NUL character, which PostgreSQL cannot store.")
 
 
-def check_targets(targets: Iterable[tuple[int, bool]]) -> None:
-    """Refuse targets, each a weight and whether it is enabled, of which none can take a call. Raises
-    ValidationError."""
-    if not any(enabled and weight > 0 for weight, enabled in targets):
+def check_targets(targets: Iterable[tuple[int, bool, Sequence[str]]]) -> None:
+    """Refuse targets, each a weight, whether it is enabled, and what it waits for, of which none can take
+    a call. Raises ValidationError."""
+    if not any(enabled and weight > 0 and not after for weight, enabled, after in targets):
         raise ValidationError(
-            "A route needs at least one enabled target with a weight above 0; to stop it, disable the route."
+            "A route needs at least one enabled target with a weight above 0 that does not wait for a "
+            "failure; to stop it, disable the route."
         )
 
 
@@ -95,6 +131,51 @@ class Route(models.Model):
         "target that takes it, or is refused with a 400 that names the field. Warn: dropped, and named in "
         "the header x-gateway-dropped. Silent: dropped without the header. All of them are counted.",
     )
+    balance = models.CharField(
+        max_length=16,
+        choices=BALANCES,
+        # What weights mean everywhere.
+        default="weighted",
+        help_text="Which of a tier's targets is asked first.",
+    )
+    affinity = models.CharField(
+        max_length=8,
+        choices=AFFINITIES,
+        # Costs a provider's cache of prompts some hits, and spreads the load best.
+        default="none",
+        help_text="What keeps calls with one target, by weight, while it is well; then the balance does not "
+        "matter. A session is the header x-session-id, the body's prompt_cache_key or its user.",
+    )
+    integrity = models.CharField(
+        "streams belong to the client",
+        max_length=10,
+        choices=INTEGRITIES,
+        # A stream that dies before it has said anything is tried elsewhere, and no token comes later for it.
+        default="hold-first",
+        help_text="Until then a broken stream is tried again unseen; after it, it ends with an error. Atomic "
+        "gives whole answers only, and no token before the last.",
+    )
+    tries = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_TRIES)],
+        help_text="How often a target is asked before the next, with a pause between. A request is tried "
+        "three times at most in all, and the last target as often as that leaves.",
+    )
+    queue_seconds = models.FloatField(
+        default=10.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(MAX_SECONDS)],
+        help_text="How long a call waits while all its targets are at their limits. 0: refused at once.",
+    )
+    queue_limit = models.PositiveIntegerField(
+        default=100,
+        validators=[MaxValueValidator(MAX_WEIGHT)],
+        help_text="How many calls may wait, in each process; more are refused at once.",
+    )
+    connect_timeout = _own_seconds("Seconds until connected. Empty: the provider's.")
+    first_byte_timeout = _own_seconds("Seconds until an answer that is not streamed begins.")
+    first_byte_stream_timeout = _own_seconds("Seconds until a stream begins.")
+    idle_timeout = _own_seconds("Seconds without a byte after which an answer counts as dead.")
+    total_timeout = _own_seconds("Seconds for a whole call, its retries included.")
     enabled = models.BooleanField(default=True, help_text="Off: as if it did not exist.")
     managed_by_env = models.BooleanField(
         "follows the environment",
@@ -109,6 +190,16 @@ class Route(models.Model):
             models.CheckConstraint(condition=~Q(name="") & ~Q(pattern=""), name="route_has_name_and_pattern"),
             models.CheckConstraint(
                 condition=Q(losses__in=[word for word, _ in LOSSES]), name="route_losses_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(balance__in=[word for word, _ in BALANCES])
+                & Q(affinity__in=[word for word, _ in AFFINITIES])
+                & Q(integrity__in=[word for word, _ in INTEGRITIES]),
+                name="route_words_are_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(tries__gte=1) & Q(tries__lte=MAX_TRIES) & Q(queue_seconds__gte=0),
+                name="route_figures_make_sense",
             ),
             # In two, because NULL differs from NULL.
             models.UniqueConstraint(
@@ -155,6 +246,21 @@ class Target(models.Model):
         validators=[validate_patch],
         help_text='Top-level fields set on what is sent, such as {"temperature": 0}; null removes one.',
     )
+    after = models.JSONField(
+        "only after",
+        default=list,
+        blank=True,
+        validators=[validate_failures],
+        help_text="Empty: an ordinary target. Else it is tried only when another has failed in one of these "
+        f"ways: {', '.join(FAILURES)}.",
+    )
+    max_in_flight = models.PositiveIntegerField(
+        "at once",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_WEIGHT)],
+        help_text="Calls that it takes at once from each process; more wait. Empty: as many as come.",
+    )
     enabled = models.BooleanField(default=True)
 
     class Meta:
@@ -162,6 +268,10 @@ class Target(models.Model):
         constraints = (
             models.CheckConstraint(condition=Q(weight__gte=0), name="target_weight_not_negative"),
             models.CheckConstraint(condition=Q(tier__gte=0), name="target_tier_not_negative"),
+            models.CheckConstraint(
+                condition=Q(max_in_flight__isnull=True) | Q(max_in_flight__gt=0),
+                name="target_max_in_flight_above_0",
+            ),
         )
 
     def __str__(self) -> str:
@@ -170,6 +280,7 @@ class Target(models.Model):
     def clean(self) -> None:
         # Django runs no validator on what is empty, and an empty list is not an empty object.
         self.body_patch = self.body_patch or {}
+        self.after = self.after or []
 
 
 class Revision(models.Model):

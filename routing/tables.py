@@ -76,6 +76,13 @@ def _read(revision: int) -> Tables:
                 "first_byte_stream_timeout",
                 "idle_timeout",
                 "total_timeout",
+                "breaker_mode",
+                "breaker_consecutive",
+                "breaker_ratio",
+                "breaker_minimum",
+                "breaker_window",
+                "breaker_open",
+                "breaker_max_open",
             )
         ),
         credentials=_rows(
@@ -86,13 +93,40 @@ def _read(revision: int) -> Tables:
         routes=_rows(
             Route.objects.filter(enabled=True)
             .order_by("id")
-            .values_list("id", "name", "pattern", "priority", "team_id", "losses")
+            .values_list(
+                "id",
+                "name",
+                "pattern",
+                "priority",
+                "team_id",
+                "losses",
+                "balance",
+                "affinity",
+                "integrity",
+                "tries",
+                "queue_seconds",
+                "queue_limit",
+                "connect_timeout",
+                "first_byte_timeout",
+                "first_byte_stream_timeout",
+                "idle_timeout",
+                "total_timeout",
+            )
         ),
         targets=_rows(
             Target.objects.filter(route__enabled=True)
             .order_by("route_id", "tier", "-weight", "id")
             .values_list(
-                "id", "route_id", "provider_id", "upstream_model", "weight", "tier", "body_patch", "enabled"
+                "id",
+                "route_id",
+                "provider_id",
+                "upstream_model",
+                "weight",
+                "tier",
+                "body_patch",
+                "enabled",
+                "after",
+                "max_in_flight",
             )
         ),
         catalogue=_rows(

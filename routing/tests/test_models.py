@@ -119,9 +119,17 @@ def test_an_empty_patch_is_an_empty_object(empty: Any) -> None:
 
 @pytest.mark.parametrize(
     ("targets", "fine"),
-    [([], False), ([(1, True)], True), ([(0, True), (5, False)], False), ([(0, True), (5, True)], True)],
+    [
+        ([], False),
+        ([(1, True, [])], True),
+        ([(0, True, []), (5, False, [])], False),
+        ([(0, True, []), (5, True, [])], True),
+        ([(1, True, ["outage"])], False),
+    ],
 )
-def test_a_route_needs_a_target_that_can_take_a_call(targets: list[tuple[int, bool]], fine: bool) -> None:
+def test_a_route_needs_a_target_that_can_take_a_call(
+    targets: list[tuple[int, bool, list[str]]], fine: bool
+) -> None:
     if fine:
         check_targets(targets)
         return

@@ -1,0 +1,103 @@
+"""The columns that say how calls travel, to the values of a snapshot: breakers, balance, queues, timeouts.
+
+A file that was kept by an older version has rows without them: then the defaults hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from routing.snapshot import (
+    AS_PROVIDED,
+    Affinity,
+    Balance,
+    BreakerMode,
+    BreakerSettings,
+    FailureClass,
+    Integrity,
+    Patience,
+    Queue,
+)
+
+
+def breaker(columns: Sequence[object]) -> BreakerSettings:
+    """A provider's: mode, failures in a row, share, attempts, window, seconds open, seconds at most."""
+    if not columns:
+        return BreakerSettings()
+    mode, consecutive, ratio, minimum, window, seconds, most = columns
+    return BreakerSettings(
+        consecutive=_count(consecutive),
+        ratio=_above_0(ratio),
+        minimum=_count(minimum),
+        window_seconds=_above_0(window),
+        open_seconds=_above_0(seconds),
+        max_open_seconds=_above_0(most),
+        mode=_word(mode, BreakerMode),
+    )
+
+
+def route(columns: Sequence[object]) -> dict[str, Any]:
+    """A route's: balance, affinity, integrity, tries, queue, and five timeouts of its own."""
+    if not columns:
+        return {}
+    balance, affinity, integrity, tries, seconds, limit, *own = columns
+    patience = Patience(*(None if value is None else _above_0(value) for value in own))
+    return {
+        "balance": _word(balance, Balance),
+        "affinity": _word(affinity, Affinity),
+        "integrity": _word(integrity, Integrity),
+        "tries": _count(tries),
+        "queue": Queue(seconds=_number(seconds), limit=_whole(limit)),
+        "patience": AS_PROVIDED if patience == AS_PROVIDED else patience,
+    }
+
+
+def target(columns: Sequence[object]) -> dict[str, Any]:
+    """A target's: what it waits for, and its places."""
+    if not columns:
+        return {}
+    after, places = columns
+    if not isinstance(after, list):
+        raise TypeError("after is not a list")
+    return {
+        "after": frozenset(_word(word, FailureClass) for word in after),
+        "max_in_flight": None if places is None else _count(places),
+    }
+
+
+def _word(value: object, words: Any) -> Any:
+    if value not in get_args(words):
+        raise ValueError("none of its words")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError("a number below 0, or none")
+    return float(value)
+
+
+def _above_0(value: object) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError("0 means nothing here")
+    return number
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("not a whole number")
+    if value < 0:
+        raise ValueError("below 0")
+    return value
+
+
+def _count(value: object) -> int:
+    number = _whole(value)
+    if number < 1:
+        raise ValueError("0 means nothing here")
+    return number
