@@ -171,18 +171,20 @@ def _claude(name: str, version: tuple[int, int]) -> frozenset[str]:
     if version >= (4, 5) or (version == (4, 1) and "opus" in name):
         words.add("json_schema")
     newest = version >= (4, 7) or "fable" in name or "mythos" in name
+    # Who serves it by chat completions lets it think and call tools.
+    thinks = {"reasoning", "reasoning_with_tools"}
     if newest:
-        words |= {"reasoning", "thinking_adaptive", "system_in_messages"}
+        words |= thinks | {"thinking_adaptive", "system_in_messages"}
         if version == (5, 1) and ("fable" in name or "mythos" in name):
             words.discard("forced_tools")
         return frozenset(words)
     words.add("sampling")
     if version >= (4, 6):
-        words |= {"reasoning", "thinking_adaptive", "thinking_budget"}
+        words |= thinks | {"thinking_adaptive", "thinking_budget"}
         return frozenset(words)
     words.add("prefill")
     if version >= (3, 7):
-        words |= {"reasoning", "thinking_budget"}
+        words |= thinks | {"thinking_budget"}
     return frozenset(words)
 
 

@@ -27,13 +27,14 @@ _KNOWN = frozenset(
     {
         "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "tools",
         "tool_choice", "parallel_tool_calls", "functions", "function_call", "response_format",
-        "reasoning_effort", "verbosity", "logprobs", "top_logprobs", "stream", "stream_options", "store",
-        "modalities", "audio", *_SAME,
+        "reasoning_effort", "reasoning_summary", "web_search_options", "verbosity", "logprobs",
+        "top_logprobs", "stream", "stream_options", "store", "modalities", "audio", *_SAME,
     }
 )  # fmt: skip
 # Values that ask for what happens anyway.
 _NEUTRAL: Mapping[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}}
 _CHOICES = ("none", "auto", "required")
+_SUMMARIES = ("auto", "concise", "detailed")
 # What there is of reasoning that a client sends back.
 _REASONING = ("type", "id", "summary", "encrypted_content")
 
@@ -95,6 +96,9 @@ class RequestBuilder:
     def _tools(self) -> None:
         name = "functions" if self.functions else "tools"
         tools = [self._tool(t, f"{name}[{i}]") for i, t in enumerate(self._body.get(name) or ())]
+        search = self._body.get("web_search_options")
+        if search is not None:
+            tools.append(_web_search(search))
         if not tools:
             return
         wanted = self._body.get("function_call" if self.functions else "tool_choice")
@@ -151,16 +155,25 @@ class RequestBuilder:
                 "reasoning_effort",
                 "invalid_value",
             )
+        summary = self._body.get("reasoning_summary")
         if "reasoning" not in self._caps:
             if effort not in (None, "none"):
                 self._losses.note("reasoning_effort")
+            if summary is not None:
+                self._losses.note("reasoning_summary")
             return
         self._out["include"] = ["reasoning.encrypted_content"]
         nearest = openai_effort(effort, self._caps) if effort is not None else None
+        reasoning: JsonObject = {}
         if nearest is not None:
-            self._out["reasoning"] = {"effort": nearest}
+            reasoning["effort"] = nearest
         elif effort is not None:
             self._losses.note("reasoning_effort")
+        if summary is not None:
+            # Not a field of chat completions; what other programs call it that offer it there.
+            reasoning["summary"] = _summary(summary)
+        if reasoning:
+            self._out["reasoning"] = reasoning
 
     def _sampling(self) -> None:
         for name, most in (("temperature", 2), ("top_p", 1)):
@@ -195,6 +208,29 @@ class RequestBuilder:
             text["verbosity"] = self._body["verbosity"]
         if text:
             self._out["text"] = text
+
+
+def _web_search(options: Any) -> JsonObject:
+    """What chat completions have as an option is a tool here."""
+    given = options if type(options) is dict else {}
+    tool: JsonObject = {"type": "web_search"}
+    for name in ("search_context_size", "filters"):
+        if given.get(name):
+            tool[name] = given[name]
+    place = given.get("user_location")
+    if type(place) is dict and type(place.get("approximate")) is dict:
+        tool["user_location"] = {"type": "approximate", **place["approximate"]}
+    return tool
+
+
+def _summary(wanted: Any) -> str:
+    if type(wanted) is not str or wanted not in _SUMMARIES:
+        raise bad_request(
+            f"Invalid value for 'reasoning_summary'. Supported values are: {', '.join(_SUMMARIES)}.",
+            "reasoning_summary",
+            "invalid_value",
+        )
+    return wanted
 
 
 def _format(wanted: JsonObject) -> JsonObject:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from dialects.capabilities import capabilities_of
+from dialects.capabilities import capabilities_of, resolve
 from dialects.errors import GatewayError
 from dialects.parts import Losses
 from dialects.types import Dialect, Event, JsonObject, ModelFacts, Translator
@@ -14,6 +14,8 @@ from dialects.types import Dialect, Event, JsonObject, ModelFacts, Translator
 # The dialect between is only a form on the way: whatever it can say goes on, and what the provider's model
 # cannot do is for the second pair to decide. So the first sees a model of unknown make.
 _EVERYTHING = capabilities_of("")
+# Save for marks, which it can say only of models that know them.
+_OF_THE_MODEL = frozenset({"cache_breakpoints"})
 
 
 class Outer(Translator, Protocol):
@@ -36,7 +38,8 @@ class Composed:
         self.dropped: list[str] = self._losses
 
     def request(self, body: JsonObject, model: ModelFacts) -> JsonObject:
-        between = self._outer.request(body, replace(model, capabilities=_EVERYTHING))
+        caps = _EVERYTHING | (resolve(model) & _OF_THE_MODEL)
+        between = self._outer.request(body, replace(model, capabilities=caps))
         words = self._outer.client_words
         try:
             out = self._inner.request(between, model)

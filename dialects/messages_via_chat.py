@@ -17,11 +17,13 @@ from dialects.types import Event, JsonObject, ModelFacts, Usage
 _WORDS = {
     "stop": "stop_sequences",
     "reasoning_effort": "thinking",
+    "reasoning_summary": "thinking",
     "response_format": "output_config.format",
     "tools.function": "tools",
 }
 _WORD = re.compile(
-    r"messages\[\d+\]|(?<![\w.'])(?:reasoning_effort|response_format|tools\.function|stop)(?![\w ])"
+    r"messages\[\d+\]"
+    r"|(?<![\w.'])(?:reasoning_effort|reasoning_summary|response_format|tools\.function|stop)(?![\w ])"
 )
 
 

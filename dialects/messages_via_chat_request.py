@@ -48,6 +48,8 @@ _TOOL_EXTRAS = (
     "allowed_callers",
     "input_examples",
 )
+_PLACE = ("city", "country", "region", "timezone")
+_SEARCH_EXTRAS = ("max_uses", "blocked_domains", "cache_control")
 
 
 @dataclass(slots=True)
@@ -113,13 +115,18 @@ class RequestBuilder:
         forced = choice.get("name") if choice and choice.get("type") == "tool" else None
         tools = []
         for index, tool in enumerate(given):
-            if tool.get("type") not in (None, "custom"):
+            kind = tool.get("type")
+            if self._plan.between and forced is None and str(kind).startswith("web_search_"):
+                self._web_search(tool)
+                continue
+            if kind not in (None, "custom"):
                 self._server_tool(tool, index, alone=len(given) == 1, forced=forced)
                 continue
             tools.append(self._tool(tool, f"tools.{index}"))
-        if not tools:
+        if tools:
+            self._out["tools"] = tools
+        elif "web_search_options" not in self._out:
             return
-        self._out["tools"] = tools
         if choice:
             self._choice(choice)
 
@@ -130,6 +137,20 @@ class RequestBuilder:
                 f"tools.{index}.type", "this tool is run by its provider and does not exist at this model's"
             )
         self._losses.note("tools.type")
+
+    def _web_search(self, tool: JsonObject) -> None:
+        """Both search by themselves; the answer has the text and says nothing of the searches."""
+        options: JsonObject = {}
+        place = tool.get("user_location")
+        if type(place) is dict:
+            near = {name: place[name] for name in _PLACE if place.get(name)}
+            options["user_location"] = {"type": "approximate", "approximate": near}
+        if tool.get("allowed_domains"):
+            options["filters"] = {"allowed_domains": tool["allowed_domains"]}
+        for name in _SEARCH_EXTRAS:
+            if tool.get(name) is not None:
+                self._losses.note(f"tools.{name}")
+        self._out["web_search_options"] = options
 
     def _tool(self, tool: JsonObject, where: str) -> JsonObject:
         name = tool.get("name")
@@ -173,6 +194,8 @@ class RequestBuilder:
         if self._plan.between:
             if effort is not None:
                 self._out["reasoning_effort"] = effort
+            if self._is_shown():
+                self._out["reasoning_summary"] = "auto"
             return
         with_tools = "tools" in self._out and "reasoning_with_tools" not in self._caps
         if "reasoning" in self._caps and with_tools:
@@ -213,6 +236,14 @@ class RequestBuilder:
                 raise _field("thinking.enabled.budget_tokens", "Input should be a valid integer")
             return effort or effort_for(tokens), "thinking"
         return effort or "medium", "thinking"
+
+    def _is_shown(self) -> bool:
+        """True where Anthropic would show what was thought, which OpenAI does only when asked."""
+        thinking = self._body.get("thinking")
+        if not thinking or thinking.get("type") == "disabled":
+            return False
+        usual = "summarized" if thinking.get("type") == "enabled" else "omitted"
+        return (thinking.get("display") or usual) == "summarized"
 
     def _sampling(self) -> None:
         for name, most in (("temperature", 1), ("top_p", 1)):

@@ -52,6 +52,8 @@ def test_names_tell_what_the_provider_enforces(name: str) -> None:
     assert ("thinking_adaptive" in caps) == (model.generation != "L")
     assert ("thinking_budget" in caps) == (model.generation != "M" and model.thinks)
     assert ("reasoning" in caps) == model.thinks
+    # Behind a server of chat completions as well: OpenAI's rule is not Anthropic's.
+    assert ("reasoning_with_tools" in caps) == model.thinks
     assert ("json_schema" in caps) == model.structured
     assert ("forced_tools" in caps) == model.forced_tools
     assert ("system_in_messages" in caps) == (model.generation == "M")

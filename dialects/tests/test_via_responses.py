@@ -138,7 +138,7 @@ def test_chat_tool_loop_with_reasoning(gpt: openai.OpenAI, between: Between, str
 def test_messages_tool_loop_with_reasoning(
     claude: anthropic.Anthropic, between: Between, streamed: bool
 ) -> None:
-    turns: list[Any] = asked(ASK)
+    turns: list[Any] = asked("think:It wants the weather\n" + ASK)
     fields: Any = {
         "model": "gpt-5.5",
         "max_tokens": 4000,
@@ -154,6 +154,8 @@ def test_messages_tool_loop_with_reasoning(
     assert [block.type for block in first.content] == ["thinking", "tool_use", "tool_use"]
     thinking: Any = first.content[0]
     assert thinking.signature.startswith("gw1.")
+    # Anthropic would show these thoughts; OpenAI tells a summary to who asks for it.
+    assert thinking.thinking == "It wants the weather"
     assert first.stop_reason == "tool_use"
     turns.append({"role": "assistant", "content": [block.model_dump() for block in first.content]})
     uses: list[Any] = list(first.content[1:])
@@ -166,11 +168,61 @@ def test_messages_tool_loop_with_reasoning(
     second = claude.messages.create(messages=turns, **fields)
     assert second.stop_reason == "end_turn"
     sent = between.sent[1]
-    assert sent["reasoning"] == {"effort": "low"}
+    assert sent["reasoning"] == {"effort": "low", "summary": "auto"}
     kinds = [item["type"] for item in sent["input"]]
     assert kinds == ["message", "message", "reasoning", *["function_call"] * 2, *["function_call_output"] * 2]
     assert [part["type"] for part in sent["input"][-1]["output"]] == ["input_text", "input_image"]
     assert between.dropped == []
+
+
+@pytest.mark.parametrize(
+    ("thinking", "reasoning"),
+    [
+        ({"type": "enabled", "budget_tokens": 9000, "display": "omitted"}, {"effort": "high"}),
+        ({"type": "adaptive"}, {"effort": "medium"}),
+        ({"type": "adaptive", "display": "summarized"}, {"effort": "medium", "summary": "auto"}),
+        ({"type": "disabled"}, {"effort": "none"}),
+    ],
+)
+def test_thoughts_are_shown_where_claude_would_show_them(
+    claude: anthropic.Anthropic, between: Between, thinking: Any, reasoning: Any
+) -> None:
+    made = claude.messages.create(
+        model="gpt-5.5", max_tokens=9999, messages=asked("think:hm\nsay:so"), thinking=thinking
+    )
+    assert between.sent[0]["reasoning"] == reasoning
+    shown = [block.thinking for block in made.content if block.type == "thinking"]
+    assert shown == ([] if thinking["type"] == "disabled" else ["hm" if "summary" in reasoning else ""])
+    assert between.dropped == []
+
+
+def test_searches_and_marks_travel(claude: anthropic.Anthropic, between: Between) -> None:
+    mark: Any = {"type": "ephemeral"}
+    place: Any = {"type": "approximate", "city": "Ulm", "country": "DE"}
+    search: Any = {"type": "web_search_20250305", "name": "web_search", "user_location": place}
+    fields: Any = {
+        "messages": asked("hi"),
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": mark}],
+        "tools": [{**search, "allowed_domains": ["example.com"], "max_uses": 3}],
+        "tool_choice": {"type": "any"},
+    }
+    claude.messages.create(model="gpt-5.6", max_tokens=99, **fields)
+    sent = between.sent[0]
+    filters = {"allowed_domains": ["example.com"]}
+    assert sent["tools"] == [{"type": "web_search", "filters": filters, "user_location": place}]
+    assert sent["tool_choice"] == "required"
+    (part,) = sent["input"][0]["content"]
+    assert part["prompt_cache_breakpoint"] == {"mode": "explicit"}
+    assert between.dropped == ["tools.max_uses"]
+
+
+def test_a_chat_client_may_ask_for_a_summary(gpt: openai.OpenAI, between: Between) -> None:
+    fields: Any = {"messages": asked("think:hm\nsay:so"), "extra_body": {"reasoning_summary": "detailed"}}
+    made: Any = gpt.chat.completions.create(model="gpt-5.5", **fields)
+    assert made.choices[0].message.reasoning_content == "hm"
+    assert between.sent[0]["reasoning"] == {"summary": "detailed"}
+    gpt.chat.completions.create(model="gpt-4o", **fields)
+    assert between.dropped == ["reasoning_summary"]
 
 
 def test_thinking_of_claude_stays_behind(claude: anthropic.Anthropic, between: Between) -> None:
@@ -301,6 +353,7 @@ def test_everything_that_responses_know_arrives(gpt: openai.OpenAI, between: Bet
         ({"tools": [{"type": "x"}]}, "tools[0].type"),
         ({"tools": [TOOL], "tool_choice": "x"}, "tool_choice"),
         ({"reasoning_effort": "lots"}, "reasoning_effort"),
+        ({"model": "gpt-5", "extra_body": {"reasoning_summary": "lots"}}, "reasoning_summary"),
     ],
 )
 def test_what_cannot_travel(gpt: openai.OpenAI, fields: Any, param: str) -> None:
