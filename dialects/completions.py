@@ -35,6 +35,9 @@ class CompletionsDialect:
         # vLLM takes embeddings in place of a prompt.
         if prompt is None and "prompt_embeds" not in body:
             raise bad_request("Missing required parameter: 'prompt'.", "prompt", "missing_required_parameter")
+        suffix = body.get("suffix")
+        if not isinstance(suffix, str | None):
+            raise wrong_type("suffix", "a string", suffix)
         return Facts(
             model=model,
             stream=read_flag(body, "stream"),
@@ -42,8 +45,9 @@ class CompletionsDialect:
             max_tokens=read_int(body, "max_tokens", minimum=0),
             n=read_int(body, "n", minimum=1) or 1,
             include_usage=read_include_usage(body),
-            prompt_chars=text_or_token_chars(prompt, "prompt"),
+            prompt_chars=text_or_token_chars(prompt, "prompt") + length(suffix),
             end_user=read_user(body),
+            needs=frozenset(("insert",)) if suffix else frozenset(),
         )
 
     def usage(self, body: JsonObject) -> Usage | None:

@@ -35,7 +35,7 @@ class OllamaChatDialect:
             model=model,
             # Streaming is the default here.
             stream=stream is not False,
-            max_tokens=_cap(body),
+            max_tokens=ollama_cap(body),
             include_usage=True,
             prompt_chars=chars + _wishes(body, needs),
             needs=frozenset(needs),
@@ -82,25 +82,30 @@ class OllamaChatTap:
             raise not_a_chunk()
         if line.get("error"):
             raise upstream_errors.from_event(line["error"])
-        message = line.get("message")
-        if message is not None:
-            if not is_message(message):
-                raise not_a_chunk()
-            chars = length(message.get("content")) + length(message.get("thinking"))
-            calls = message.get("tool_calls")
-            if calls:
-                chars += strings(calls)
-            if chars:
-                self.content = True
-                self.output_chars += chars
+        chars = self._said(line)
+        if chars:
+            self.content = True
+            self.output_chars += chars
         if line.get("done") is True:
             self.finished = True
             self.usage = ollama_usage(line)
-        elif message is None:
+        elif chars is None:
             raise not_a_chunk()
 
     def keep(self, event: Event) -> bool:  # noqa: ARG002 - the protocol's signature; nothing is stripped
         return True
+
+    def _said(self, line: JsonObject) -> int | None:
+        """Characters of content in a line, None where it has no message; the one thing in which streams of
+        generate differ."""
+        message = line.get("message")
+        if message is None:
+            return None
+        if not is_message(message):
+            raise not_a_chunk()
+        chars = length(message.get("content")) + length(message.get("thinking"))
+        calls = message.get("tool_calls")
+        return chars + strings(calls) if calls else chars
 
 
 def ollama_usage(body: JsonObject) -> Usage | None:
@@ -161,7 +166,8 @@ def _wishes(body: JsonObject, needs: set[str]) -> int:
     return strings(tools)
 
 
-def _cap(body: JsonObject) -> int | None:
+def ollama_cap(body: JsonObject) -> int | None:
+    """The cap on output tokens in a request's options; None for none."""
     options = body.get("options")
     if options is None:
         return None

@@ -13,6 +13,7 @@ from dialects.chat_via_ollama import ChatViaOllama
 from dialects.chat_via_responses import ChatViaResponses
 from dialects.completions import COMPLETIONS
 from dialects.completions_via_chat import CompletionsViaChat
+from dialects.completions_via_ollama_generate import CompletionsViaOllamaGenerate
 from dialects.composed import Composed
 from dialects.count_tokens import COUNT_TOKENS, estimated
 from dialects.embeddings import EMBEDDINGS
@@ -22,6 +23,7 @@ from dialects.messages_via_chat import MessagesViaChat
 from dialects.messages_via_ollama import MessagesViaOllama
 from dialects.ollama_chat import OLLAMA_CHAT
 from dialects.ollama_embed import OLLAMA_EMBED
+from dialects.ollama_generate import OLLAMA_GENERATE
 from dialects.responses import RESPONSES
 from dialects.responses_via_chat import ResponsesViaChat
 from dialects.types import Dialect, Facts, JsonObject, ModelFacts, Translator
@@ -35,6 +37,7 @@ DIALECTS: Mapping[str, Dialect] = {
         MESSAGES,
         OLLAMA_CHAT,
         OLLAMA_EMBED,
+        OLLAMA_GENERATE,
         RESPONSES,
         COUNT_TOKENS,
     )
@@ -55,6 +58,7 @@ TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
     ("completions", "chat"): CompletionsViaChat,
     ("completions", "messages"): partial(Composed, CompletionsViaChat, CHAT, ChatViaMessages),
     ("completions", "ollama_chat"): partial(Composed, CompletionsViaChat, CHAT, ChatViaOllama),
+    ("completions", "ollama_generate"): CompletionsViaOllamaGenerate,
     ("completions", "responses"): partial(Composed, CompletionsViaChat, CHAT, ChatViaResponses),
     ("responses", "chat"): ResponsesViaChat,
     ("responses", "messages"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaMessages),
@@ -84,6 +88,8 @@ RATHER: Mapping[str, tuple[Rather, ...]] = {
     "messages": (Rather("tools", "responses", tools_end_reasoning),),
     # A chat client gets the provider's own refusal, unless an operator has asked for better.
     "chat": (Rather("tools", "responses", asks_for_responses),),
+    # Nobody else inserts text before a suffix.
+    "completions": (Rather("insert", "ollama_generate", lambda _: True),),
 }
 
 

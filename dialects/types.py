@@ -20,7 +20,8 @@ class Facts:
 
     `max_tokens` is the client's cap on output tokens; `prompt_chars` a rough size from which input tokens
     are estimated; `needs` names the capabilities without which a target cannot serve it
-    ("tools", "vision", "audio", "documents", "json_schema", "reasoning", "embeddings").
+    ("tools", "vision", "audio", "documents", "json_schema", "reasoning", "embeddings", "insert" for text
+    before a suffix).
     """
 
     model: str

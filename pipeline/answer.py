@@ -31,6 +31,7 @@ _SAID: Mapping[str, str] = {
     "messages": "content",
     "responses": "output",
     "ollama_chat": "message",
+    "ollama_generate": "response",
     "embeddings": "",
     "ollama_embed": "",
 }

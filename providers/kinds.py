@@ -82,7 +82,11 @@ KINDS: Mapping[str, Kind] = {
             name="ollama",
             label="Ollama",
             base_url="http://localhost:11434",
-            paths={"ollama_chat": "/api/chat", "ollama_embed": "/api/embed"},
+            paths={
+                "ollama_chat": "/api/chat",
+                "ollama_generate": "/api/generate",
+                "ollama_embed": "/api/embed",
+            },
             auth="bearer",
             needs_credential=False,
             probe="/api/tags",

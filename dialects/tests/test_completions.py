@@ -38,6 +38,13 @@ def test_every_form_of_prompt_is_legal(prompt: Any, chars: int) -> None:
     assert COMPLETIONS.facts({"model": "m", "prompt": prompt}).prompt_chars == chars
 
 
+@pytest.mark.parametrize(("suffix", "needs"), [("!", {"insert"}), ("", set()), (None, set())])
+def test_a_suffix_is_a_need(suffix: str | None, needs: set[str]) -> None:
+    facts = COMPLETIONS.facts({"model": "m", "prompt": "four", "suffix": suffix})
+    assert facts.needs == needs
+    assert facts.prompt_chars == 4 + len(suffix or "")
+
+
 def test_embeddings_may_stand_for_the_prompt() -> None:
     assert COMPLETIONS.facts({"model": "m", "prompt_embeds": "AAAA"}).prompt_chars == 0
 
@@ -54,6 +61,7 @@ FACTS_REFUSED = [
     ({"model": "m", "prompt": "x", "n": 0}, "n"),
     ({"model": "m", "prompt": "x", "stream": "yes"}, "stream"),
     ({"model": "m", "prompt": "x", "stream_options": []}, "stream_options"),
+    ({"model": "m", "prompt": "x", "suffix": ["y"]}, "suffix"),
 ]
 
 
@@ -109,7 +117,7 @@ REQUEST_REFUSED = [
     ({"prompt": []}, "prompt"),
     ({"prompt": "a", "suffix": "b"}, "suffix"),
     ({"prompt": "a", "best_of": 2}, "best_of"),
-    ({"prompt": "a", "n": 2, "best_of": 1}, "best_of"),
+    ({"prompt": "a", "best_of": "1"}, "best_of"),
     ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
     ({"prompt": "a", "logprobs": 6}, "logprobs"),
     ({"prompt": "a", "logprobs": True}, "logprobs"),
@@ -163,6 +171,18 @@ def test_whole_answer() -> None:
         {"text": "one", "index": 0, "logprobs": None, "finish_reason": "stop"},
         {"text": "two", "index": 1, "logprobs": None, "finish_reason": "stop"},
     ]
+
+
+def test_the_best_of_as_many_is_no_choice() -> None:
+    _, sent = asked("completions", "chat", {"prompt": "Hi", "n": 2, "best_of": 1}, "gpt-4o")
+    assert sent["n"] == 2
+    assert "best_of" not in sent
+
+
+def test_log_probabilities_that_nobody_has_are_dropped_in_the_clients_words() -> None:
+    translator, sent = asked("completions", "messages", {"prompt": "Hi", "logprobs": 2}, "claude-haiku-4-5")
+    assert translator.dropped == ["logprobs"]
+    assert "logprobs" not in sent
 
 
 def test_echo() -> None:

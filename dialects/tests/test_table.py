@@ -40,6 +40,7 @@ MODELS = {
     "responses": "gpt-4o",
     "ollama_chat": "llama3.2",
     "ollama_embed": "m",
+    "ollama_generate": "qwen2.5-coder",
 }
 ANSWERS: dict[str, JsonObject] = {
     "chat": {
@@ -71,6 +72,14 @@ ANSWERS: dict[str, JsonObject] = {
         "eval_count": 2,
     },
     "ollama_embed": {"model": "m", "embeddings": [[0.5]], "prompt_eval_count": 3},
+    "ollama_generate": {
+        "model": "qwen2.5-coder",
+        "response": "Hello",
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": 3,
+        "eval_count": 2,
+    },
     "responses": {
         "id": "resp_1",
         "object": "response",
@@ -129,6 +138,10 @@ STREAMS = {
     ),
     "messages": claude_stream(),
     "ollama_chat": lines(say(content="Hello"), end(prompt_eval_count=3, eval_count=2)),
+    "ollama_generate": lines(
+        {"model": "qwen2.5-coder", "response": "Hello", "done": False},
+        {**ANSWERS["ollama_generate"], "response": ""},
+    ),
 }
 WHOLE_TEXT: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "chat": (ChatCompletion, lambda read: read.choices[0].message.content),
