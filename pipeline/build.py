@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.call import Handler
 from pipeline.errand import Means
 from pipeline.failover import Failover
+from pipeline.fanout import Fanout
 from pipeline.observe import Book, Observe
 from pipeline.upstream import Upstream
 from providers.wire import Transport
@@ -15,5 +16,6 @@ from providers.wire import Transport
 def build(transports: Mapping[str, Transport], books: Sequence[Book], means: Means) -> Handler:
     """The whole pipeline as one handler."""
     handler: Handler = Upstream(transports)
+    handler = Fanout(handler)
     handler = Failover(handler, means)
     return Observe(handler, books)

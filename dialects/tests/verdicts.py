@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dialects.completions_several import several
 from dialects.errors import GatewayError
-from dialects.table import DIALECTS, TRANSLATORS
+from dialects.table import DIALECTS, TRANSLATORS, choose
 from dialects.tests.verdict_samples import MINIMAL, SAMPLES
 from dialects.types import JsonObject, ModelFacts
 
@@ -22,17 +23,18 @@ _BEGIN, _END = "<!-- verdicts -->\n", "<!-- /verdicts -->\n"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A provider as the table names it: the dialect that it is asked in, and a model that stands for its
-    like."""
+    """A provider as the table names it: the dialect that it is asked in, a model that stands for its like,
+    and the dialects in which it is asked for special needs."""
 
     title: str
     upstream: str
     model: str
+    also: tuple[str, ...] = ()
 
 
 _ANTHROPIC = Column("Anthropic", "messages", "claude-sonnet-4-5")
 _ANTHROPIC_NEWEST = Column("Anthropic", "messages", "claude-opus-4-7")
-_OLLAMA = Column("Ollama", "ollama_chat", "qwen3")
+_OLLAMA = Column("Ollama", "ollama_chat", "qwen3", also=("ollama_generate",))
 _COMPATIBLE = Column("OpenAI-compatible", "chat", "llama-3.3-70b")
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "chat": (_ANTHROPIC, _ANTHROPIC_NEWEST, _OLLAMA),
@@ -56,9 +58,14 @@ def asked(client: str, column: Column, fields: JsonObject) -> tuple[JsonObject, 
     """What the provider is sent for a minimal request with these fields, and what is dropped. Raises
     GatewayError where the request is refused."""
     body = MINIMAL[client] | fields
-    DIALECTS[client].facts(body)
-    translator = TRANSLATORS[client, column.upstream]()
-    sent = translator.request(body, ModelFacts(name=column.model))
+    facts = DIALECTS[client].facts(body)
+    # What is asked prompt by prompt is asked alike for each.
+    body = next(iter(_apart(client, fields)), body)
+    model = ModelFacts(name=column.model)
+    upstream = choose(client, (column.upstream, *column.also), facts, lambda: model)
+    assert upstream is not None
+    translator = TRANSLATORS[client, upstream]()
+    sent = translator.request(body, model)
     return sent, list(translator.dropped)
 
 
@@ -69,6 +76,8 @@ def verdict(client: str, column: Column, sample: str) -> str:
         sent, dropped = asked(client, column, fields)
     except GatewayError:
         return "400"
+    if _apart(client, fields):
+        return "a call for each"
     # What stands beside the field because it needs it is no part of the verdict.
     beside, _ = asked(client, column, _without(client, sample))
     paths = sorted(_changed(beside, sent))
@@ -84,6 +93,11 @@ def verdict(client: str, column: Column, sample: str) -> str:
     else:
         became = "→ " + ", ".join(f"`{path}`" for path in paths)
     return f"{became}; {told}" if told else became
+
+
+def _apart(client: str, fields: JsonObject) -> list[JsonObject]:
+    """The bodies of which each is asked by itself, none where one is asked."""
+    return several(MINIMAL[client] | fields) if client == "completions" else []
 
 
 def _without(client: str, sample: str) -> JsonObject:

@@ -1,0 +1,283 @@
+"""Several prompts in one request of legacy completions, for a target that takes one at a time: a call for
+each prompt, and one answer or stream of all."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import orjson
+
+from dialects.completions import COMPLETIONS
+from dialects.completions_several import Strands, joined, several
+from dialects.errors import GatewayError
+from dialects.types import JsonObject, Usage
+from pipeline.answer import ANSWER_LIMIT
+from pipeline.call import Body, Call, Handler, Reply
+from pipeline.failures import invalid_response
+
+Result = TypeVar("Result")
+
+# Calls of one request that are at the provider at the same time: sooner done than one after the other, and
+# not much more of a provider's limits than other requests take.
+PARALLEL = 4
+
+
+class Fanout:
+    """Handler that calls `inner` once for each prompt where the target does not speak the client's dialect,
+    and passes everything else on. One that fails fails the whole, and the others are given up."""
+
+    def __init__(self, inner: Handler) -> None:
+        self._inner = inner
+
+    async def __call__(self, call: Call) -> Reply:
+        bodies = _bodies(call)
+        if not bodies:
+            return await self._inner(call)
+        parts = _Parts(call, bodies)
+        started = time.monotonic()
+        try:
+            return await (self._stream(parts) if call.facts.stream else self._whole(parts))
+        finally:
+            # They run side by side, so what was waited for is no sum.
+            call.record.upstream_seconds += time.monotonic() - started
+
+    async def _whole(self, parts: _Parts) -> Reply:
+        answers: dict[int, bytes] = {}
+        headers: list[tuple[str, str]] = []
+
+        async def work(waiting: Iterator[int]) -> None:
+            for which in waiting:
+                reply = await self._inner(parts.calls[which])
+                answers[which] = _bytes(reply)
+                headers[:] = reply.headers
+                if sum(map(len, answers.values())) > ANSWER_LIMIT:
+                    raise invalid_response("The provider's answers together are too large.")
+
+        waiting = iter(range(len(parts.calls)))
+        try:
+            await _together([work(waiting) for _ in range(PARALLEL)])
+        except GatewayError:
+            parts.give_up()
+            raise
+        finally:
+            parts.settle()
+        in_order = [orjson.loads(answers[which]) for which in range(len(parts.calls))]
+        return Reply(200, headers, orjson.dumps(joined(in_order, parts.call.facts.n)))
+
+    async def _stream(self, parts: _Parts) -> Reply:
+        """The reply when the first few streams have begun: what fails before can still be a status, or go to
+        another target."""
+        streams = _Streams(parts, self._inner)
+        try:
+            reply = await streams.begin()
+        except BaseException as error:
+            if isinstance(error, GatewayError):
+                parts.give_up()
+            parts.settle()
+            await streams.aclose()
+            raise
+        parts.call.on_close(parts.settle)
+        return replace(reply, body=streams)
+
+
+class _Parts:
+    """The calls for the prompts of one request, and what their records say of it."""
+
+    def __init__(self, call: Call, bodies: Sequence[JsonObject]) -> None:
+        self.call = call
+        self._before = len(call.record.attempts)
+        self.calls = [self._part(body) for body in bodies]
+
+    def _part(self, body: JsonObject) -> Call:
+        call = self.call
+        # The attempts are the request's own at once; the rest is added up when it is known.
+        record = replace(call.record, dropped=[], usage=None, upstream_seconds=0.0)
+        return replace(
+            call,
+            raw=orjson.dumps(body),
+            body=body,
+            facts=call.dialect.facts(body),
+            record=record,
+            _closers=[],
+            _closed=False,
+        )
+
+    def settle(self) -> None:
+        """Close the calls and write down what they lost and used, all together."""
+        record = self.call.record
+        for part in self.calls:
+            part.close()
+        self.tell_losses()
+        used = [part.record.usage for part in self.calls]
+        record.usage = _sum([usage for usage in used if usage is not None])
+
+    def tell_losses(self) -> None:
+        """Write down which fields could not travel: known when the calls have been sent."""
+        record = self.call.record
+        record.dropped = list(dict.fromkeys(name for part in self.calls for name in part.record.dropped))
+
+    def give_up(self) -> None:
+        """Tell the attempts that were under way when another failed from those whose client has left."""
+        for attempt in self.call.record.attempts[self._before :]:
+            if attempt.outcome == "client_gone":
+                attempt.outcome = "given_up"
+
+
+class _Streams:
+    """The body of all the streams. A failure in one is told in-band and ends them all."""
+
+    def __init__(self, parts: _Parts, inner: Handler) -> None:
+        self._parts = parts
+        self._inner = inner
+        self._strands = Strands(len(parts.calls), parts.call.facts.n)
+        self._waiting = iter(range(len(parts.calls)))
+        self._bodies: dict[int, Body] = {}
+        self._reads: dict[asyncio.Task[bytes | None], int] = {}
+        self._failure = b""
+        self._over = False
+
+    async def begin(self) -> Reply:
+        """Begin the first few streams. Raises what the first of them to fail raises."""
+        calls = self._parts.calls
+        first = list(itertools.islice(self._waiting, PARALLEL))
+        reply, *_ = await _together([self._begin(which) for which in first])
+        self._parts.tell_losses()
+        self._parts.call.record.first_content = min(
+            (calls[which].record.first_content for which in first if calls[which].record.first_content),
+            default=0.0,
+        )
+        for which in first:
+            self._read_on(which)
+        return reply
+
+    def __aiter__(self) -> _Streams:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._reads:
+            done, _ = await asyncio.wait(self._reads, return_when=asyncio.FIRST_COMPLETED)
+            out = b"".join(map(self._take, done))
+            if self._failure:
+                # Not before what the others have said; but their bills stop at once.
+                await self._stop()
+                self._parts.give_up()
+                return out + self._failure
+            if out:
+                return out
+        if self._over:
+            raise StopAsyncIteration
+        self._over = True
+        return self._strands.end()
+
+    async def aclose(self) -> None:
+        """Stop all reading and close what is not at its end. Idempotent."""
+        self._over = True
+        await self._stop()
+
+    async def _stop(self) -> None:
+        self._over = True
+        reads = tuple(self._reads)
+        self._reads.clear()
+        for read in reads:
+            read.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+        await asyncio.gather(*(body.aclose() for body in self._bodies.values()))
+
+    async def _begin(self, which: int) -> Reply:
+        reply = await self._inner(self._parts.calls[which])
+        if isinstance(reply.body, bytes):
+            raise TypeError("a stream was asked for")
+        self._bodies[which] = reply.body
+        return reply
+
+    async def _read(self, which: int) -> bytes | None:
+        """The next piece of a stream, which is begun if it waited; None at its end."""
+        if which not in self._bodies:
+            await self._begin(which)
+        body = self._bodies[which]
+        piece = await anext(body, None)
+        if piece is None:
+            self._parts.calls[which].close()
+            await body.aclose()
+        return piece
+
+    def _read_on(self, which: int) -> None:
+        self._reads[asyncio.create_task(self._read(which))] = which
+
+    def _take(self, read: asyncio.Task[bytes | None]) -> bytes:
+        """The client's bytes for what was read; the next read begins."""
+        which = self._reads.pop(read)
+        record = self._parts.calls[which].record
+        try:
+            piece = read.result()
+            if record.outcome == "error" and piece:
+                # The stream's own words about its end.
+                return self._fail(record.code, piece)
+            if piece is not None:
+                out = self._strands.carry(which, piece)
+                self._read_on(which)
+                return out
+        except GatewayError as error:
+            call = self._parts.call
+            return self._fail(error.code, call.dialect.error_event(error, call.id))
+        following = next(self._waiting, None)
+        if following is not None:
+            self._read_on(following)
+        return b""
+
+    def _fail(self, code: str, words: bytes) -> bytes:
+        record = self._parts.call.record
+        if not self._failure:
+            self._failure = words
+            record.outcome, record.code = "error", code
+        return b""
+
+
+def _bodies(call: Call) -> list[JsonObject]:
+    """A body for each prompt where the target has to be asked for each by itself, else none."""
+    target = call.target
+    assert target is not None, "failover sets the target"  # noqa: S101 - a programmer's error, not input
+    if call.dialect.name != COMPLETIONS.name:
+        return []
+    model = target.upstream_model or call.facts.model
+    return [] if COMPLETIONS.name in target.provider.kind.dialects(model) else several(call.body)
+
+
+async def _together(jobs: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """What all of them return, run side by side. Raises what the first to fail raises; the others are
+    cancelled and have ended by then."""
+    failed: Sequence[BaseException] = ()
+    tasks: list[asyncio.Task[Result]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks += map(group.create_task, jobs)
+    except BaseExceptionGroup as caught:
+        failed = caught.exceptions
+    if failed:
+        raise failed[0]
+    return [task.result() for task in tasks]
+
+
+def _sum(usages: Sequence[Usage]) -> Usage | None:
+    """All of it; an estimate if any part is one."""
+    if not usages:
+        return None
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        cache_read=sum(usage.cache_read for usage in usages),
+        cache_write=sum(usage.cache_write for usage in usages),
+        reasoning=sum(usage.reasoning for usage in usages),
+        source="estimated" if any(usage.source == "estimated" for usage in usages) else "provider",
+    )
+
+
+def _bytes(reply: Reply) -> bytes:
+    if not isinstance(reply.body, bytes):
+        raise TypeError("a whole answer was asked for")
+    return reply.body
