@@ -46,6 +46,9 @@ MANNERS = frozenset(
     }
 )
 
+# Words that say nothing of the model: a row with no others is as silent as an empty one.
+WISHES = frozenset({"tools_over_responses"})
+
 _CLAUDE = re.compile(
     r"claude-(?:(?P<old>\d)(?:[-.](?P<old_minor>\d))?-)?(?P<family>opus|sonnet|haiku|fable|mythos|instant)?"
     r"(?:-?(?P<major>\d{1,2})(?!\d)(?:[-.](?P<minor>\d{1,2})(?!\d))?)?"
@@ -83,8 +86,8 @@ _FOREIGN = frozenset(
 def resolve(model: ModelFacts) -> frozenset[str]:
     """The capabilities of a model: its row's words, completed from its name where the row is silent."""
     known = model.capabilities
-    if not known:
-        return capabilities_of(model.name)
+    if known <= WISHES:
+        return known | capabilities_of(model.name)
     if known & MANNERS:
         return known
     named = capabilities_of(model.name)

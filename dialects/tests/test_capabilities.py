@@ -90,6 +90,11 @@ def test_a_row_that_tells_manners_is_believed() -> None:
     assert resolve(ModelFacts("claude-opus-4-7", capabilities=row)) == row
 
 
+def test_a_row_of_wishes_only_says_nothing_of_the_model() -> None:
+    found = resolve(ModelFacts("gpt-5.5", capabilities=frozenset({"tools_over_responses"})))
+    assert found == capabilities_of("gpt-5.5") | {"tools_over_responses"}
+
+
 @given(st.text(max_size=60))
 def test_any_name_is_read(name: str) -> None:
     assert "tools" in capabilities_of(name)
