@@ -9,7 +9,7 @@ from typing import Protocol
 from dialects.capabilities import capabilities_of, resolve
 from dialects.errors import GatewayError
 from dialects.parts import Losses
-from dialects.types import Dialect, Event, JsonObject, ModelFacts, Translator
+from dialects.types import Dialect, Event, JsonObject, ModelFacts, TellsFailure, Translator
 
 # The dialect between is only a form on the way: whatever it can say goes on, and what the provider's model
 # cannot do is for the second pair to decide. So the first sees a model of unknown make.
@@ -59,6 +59,10 @@ class Composed:
 
     def finish(self) -> bytes:
         return self._carry(self._framer.feed(self._inner.finish())) + self._outer.finish()
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes | None:
+        outer = self._outer
+        return outer.fail(error, request_id) if isinstance(outer, TellsFailure) else None
 
     def _carry(self, events: Iterable[Event]) -> bytes:
         return b"".join(map(self._outer.event, events))

@@ -21,6 +21,10 @@ _BLOCKS: Mapping[str, tuple[str, int]] = {
 }
 
 
+# A sign of life, as the API sends it; never before `message_start`.
+PING = sse.frame_json({"type": "ping"}, "ping")
+
+
 class MessagesDialect:
     """Anthropic's messages. Unknown fields pass; the known ones have the types that the API documents."""
 

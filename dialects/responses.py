@@ -9,6 +9,7 @@ from dialects import sse, upstream_errors
 from dialects.chat import not_a_chunk, read_flag, read_int, read_model, read_user, wrong_type
 from dialects.errors import Family, GatewayError, bad_request, envelope
 from dialects.fields import DOCUMENT_CHARS, IMAGE_CHARS, count, detail, length, part, strings
+from dialects.responses_failed import Progress
 from dialects.types import Event, Facts, Framer, Framing, JsonObject, StreamTap, Usage
 
 ROLES = ("assistant", "system", "developer", "user")
@@ -127,9 +128,10 @@ class ResponsesDialect:
 class ResponsesTap:
     """Notes of an event stream. The stream is over when its response is completed or incomplete."""
 
-    __slots__ = ("content", "finished", "output_chars", "usage")
+    __slots__ = ("_progress", "content", "finished", "output_chars", "usage")
 
     def __init__(self) -> None:
+        self._progress = Progress()
         self.usage: Usage | None = None
         self.content = False
         self.finished = False
@@ -148,6 +150,10 @@ class ResponsesTap:
 
     def keep(self, event: Event) -> bool:  # noqa: ARG002 - the protocol's signature; nothing is stripped
         return True
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes:
+        """The response as failed, under its own id and with the next number."""
+        return self._progress.fail(error, request_id)
 
     def _event(self, body: Any) -> None:
         kind = body["type"]
@@ -168,6 +174,7 @@ class ResponsesTap:
             raise upstream_errors.from_event(body["response"].get("error") or {})
         elif kind == "error":
             raise upstream_errors.from_event(body.get("error") or body)
+        self._progress.see(kind, body)
 
     def _item(self, item: Any, *, is_whole: bool) -> None:
         if type(item) is not dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from dialects.capabilities import resolve
+from dialects.errors import GatewayError
 from dialects.parts import invalid_answer
 from dialects.responses_via_chat_request import Plan, RequestBuilder, echo
 from dialects.responses_via_chat_stream import ResponseEvents
@@ -72,6 +73,10 @@ class ResponsesViaChat:
 
     def finish(self) -> bytes:
         return self._stream().finish()
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes:
+        """The response as failed, under its own id and with the next number."""
+        return self._stream().fail(error, request_id)
 
     def client_words(self, text: str) -> str:
         """A text about the messages that this pair made, in the words of the client's own body."""

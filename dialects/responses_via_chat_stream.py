@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 
 from dialects.chat import openai_usage
+from dialects.errors import GatewayError
 from dialects.parts import new_id, parsed_arguments, responses_usage, sealed, truncated_answer
+from dialects.responses_failed import failed
 from dialects.responses_via_chat_request import Plan
 from dialects.responses_via_chat_turns import FREE_TEXT
 from dialects.sse import escape, frame_json
@@ -19,10 +21,16 @@ _TIERS = ("auto", "default", "flex", "scale", "priority", "fast", "ultrafast")
 
 
 class _Writer:
-    """Numbers the events of one stream."""
+    """Numbers the events of one stream. `sent`: how many of them have left."""
 
     def __init__(self) -> None:
         self._number = 0
+        self.sent = 0
+
+    def leave(self, out: bytes) -> bytes:
+        """Events on their way to the client, with all that were written before."""
+        self.sent = self._number
+        return out
 
     def event(self, name: str, **fields: Any) -> bytes:
         number = self._number
@@ -34,6 +42,10 @@ class _Writer:
         number = self._number
         self._number = number + 1
         return b'%b%b,%b"sequence_number":%d}\n\n' % (head, escape(orjson.dumps(text)), logprobs, number)
+
+    def failed(self, response: JsonObject, error: GatewayError, request_id: str) -> bytes:
+        """The last event. What was written and did not leave has not happened."""
+        return failed(response, self.sent, error, request_id)
 
 
 class _Item:
@@ -54,6 +66,16 @@ class _Item:
         self._output.append(self)
         self._place = {"item_id": self.item["id"], "output_index": self._index}
         return self._writer.event("response.output_item.added", output_index=self._index, item=self.item)
+
+    def so_far(self) -> JsonObject:
+        """The item for a response that ends here."""
+        if self.item["status"] == "in_progress":
+            self.item["status"] = "incomplete"
+            self._keep()
+        return self.item
+
+    def _keep(self) -> None:
+        """Put the pieces that have gone out into the item."""
 
     def _head(self, name: bytes, place: bytes = b"") -> bytes:
         return _DELTA % (name, name, self.item["id"].encode(), self._index, place)
@@ -141,6 +163,10 @@ class _Message(_Item):
             )
         return out + self._writer.event("response.content_part.done", **self._at(), part=part)
 
+    def _keep(self) -> None:
+        if self._part:
+            self._part["refusal" if self._part["type"] == "refusal" else "text"] = "".join(self._pieces)
+
     def _at(self) -> JsonObject:
         return {**self._place, "content_index": len(self.item["content"]) - 1}
 
@@ -170,6 +196,10 @@ class _Reasoning(_Item):
     def seal(self, block: JsonObject) -> None:
         """Keep a signed block with the item, for the client to send back."""
         self.item["encrypted_content"] = sealed(block)
+
+    def _keep(self) -> None:
+        if self._pieces:
+            self.item["summary"] = [{"type": "summary_text", "text": "".join(self._pieces)}]
 
     def close(self, status: str) -> bytes:
         out = b""
@@ -230,6 +260,10 @@ class _Call(_Item):
         out += self._writer.event("response.function_call_arguments.done", **self._place, arguments=text)
         return out + self._done(status)
 
+    def _keep(self) -> None:
+        if not self._custom:
+            self.item["arguments"] = "".join(self._pieces)
+
     def start(self, plan: Plan) -> bytes:
         """Open it, if it is not open already."""
         if self.started:
@@ -275,6 +309,9 @@ class ResponseEvents:
 
     def chunk(self, chunk: JsonObject) -> bytes:
         """The events for one chunk, b"" for none."""
+        return self._writer.leave(self._chunk(chunk))
+
+    def _chunk(self, chunk: JsonObject) -> bytes:
         out = b"" if self._begun else self._begin(chunk)
         usage = chunk.get("usage")
         if usage:
@@ -316,6 +353,17 @@ class ResponseEvents:
         else:
             response["completed_at"] = int(time.time())
         return out + self._writer.event(f"response.{status}", response=response)
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes:
+        """The response as it stands, failed."""
+        out = b""
+        if not self._writer.sent:
+            self._writer = _Writer()
+            out = self._writer.leave(self._begin({}))
+        output = [item.so_far() for item in self._items]
+        return out + self._writer.failed(
+            {**self.response, "output": output, "usage": self._usage}, error, request_id
+        )
 
     def _begin(self, chunk: JsonObject) -> bytes:
         self._begun = True

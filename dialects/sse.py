@@ -17,6 +17,9 @@ from dialects.types import Event
 # The largest event that is held: a tool call's whole arguments fit many times over.
 EVENT_LIMIT = 1 << 20
 
+# A sign of life that every reader skips.
+COMMENT = b": ping\n\n"
+
 _BOM = b"\xef\xbb\xbf"
 # The end of a line and an empty line after it. A CR that an LF follows is half of one line end.
 _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import orjson
 
@@ -150,8 +150,8 @@ class Dialect(Protocol):
         ...
 
     def error_event(self, error: GatewayError, request_id: str) -> bytes:
-        """The error as the last bytes of a stream that has begun, in this client's form. No terminator
-        that would make the stream look complete."""
+        """The error as the last bytes of a stream that has begun, in this client's form, where nothing is
+        known of what went before. No terminator that would make the stream look complete."""
         ...
 
 
@@ -177,4 +177,14 @@ class Translator(Protocol):
 
     def finish(self) -> bytes:
         """The client's closing frames, called once after the upstream's terminal event."""
+        ...
+
+
+@runtime_checkable
+class TellsFailure(Protocol):
+    """A tap or a translator of a stream whose last words depend on what went before."""
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes | None:
+        """The error as the last bytes for a client that has had everything so far, without a terminator that
+        would make the stream look complete. None where the dialect's `error_event` says it all."""
         ...

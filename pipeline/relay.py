@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dialects import estimate
 from dialects.errors import GatewayError
-from dialects.types import Dialect, Translator, Usage
+from dialects.messages import PING
+from dialects.sse import COMMENT
+from dialects.types import Dialect, TellsFailure, Translator, Usage
 from pipeline.call import Attempt, Call, Deadline
 from pipeline.failures import as_gateway_error, took_too_long, truncated
 from providers.wire import UpstreamError, UpstreamResponse
@@ -17,6 +20,12 @@ from providers.wire import UpstreamError, UpstreamResponse
 # The end of a body often travels apart from the last event, a moment later. Far less than a new connection
 # with TLS to a provider costs, and nobody waits for it: the client has its answer.
 END_SECONDS = 0.25
+# A client that hears nothing for this long gets a sign of life. Proxies in between give up a connection that
+# is silent for 30 seconds or more, and some clients sooner.
+KEEPALIVE_SECONDS = 10.0
+
+# What only a translator's client can do without: some servers end with the reason to finish.
+_TERMINATORS: Mapping[str, bytes] = {"chat": b"data: [DONE]\n\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,10 @@ class Relay:
     """The body of a streamed reply. Pieces are whole events; several that arrived together leave together.
 
     `begin` first: it holds back what carries no content yet, so that a stream that dies before its first
-    content can still become a status code, or another attempt that the client never sees.
+    content can still become a status code, or another attempt that the client never sees. That ends when the
+    provider has shown life and still said nothing for KEEPALIVE_SECONDS: then the client gets what there is,
+    and from then on a ping whenever it has heard nothing for so long. How long a silent provider is waited
+    for at all is the transport's to know.
     """
 
     def __init__(
@@ -43,6 +55,7 @@ class Relay:
         attempt: Try,
     ) -> None:
         self._call = call
+        self._upstream = upstream
         self._translator = translator
         self._response = response
         self._attempt = attempt.attempt
@@ -52,36 +65,53 @@ class Relay:
         self._chunks = response.chunks()
         self._held = b""
         self._failure: GatewayError | None = None
+        self._begun = False
+        # Legal before the first event too, which Anthropic's own is not.
+        self._ping = COMMENT
         self._over = False
+        self._loop = asyncio.get_running_loop()
+        self._patience = KEEPALIVE_SECONDS
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(self._patience, self._silence)
 
     async def begin(self) -> None:
-        """Read up to the first content or the end. Raises GatewayError or UpstreamError."""
+        """Read up to the first content, the end, or the limit of holding back. Raises GatewayError or
+        UpstreamError."""
         held: list[bytes] = []
-        while not (self._tap.content or self._tap.finished):
-            held.append(self._carry(await self._piece()))
+        alive = False
+        try:
+            while not (self._tap.content or self._tap.finished or (alive and self._is_late())):
+                piece = await self._piece()
+                if piece is None:
+                    raise truncated()
+                alive = alive or bool(piece)
+                held.append(self._carry(piece))
+        except BaseException:
+            self._timer.cancel()
+            raise
         # From here on the reply belongs to the client, and the numbers to this attempt.
+        self._begun = True
         self._call.on_close(self._settle)
-        if self._tap.content:
-            self._call.record.first_content = time.monotonic()
-        self._held = b"".join(held)
+        out = b"".join(held)
+        self._note_start(out)
+        self._held = out or COMMENT
 
     def __aiter__(self) -> Relay:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._held:
-            held, self._held = self._held, b""
-            return held
-        while not self._over:
+        out, self._held = self._held, b""
+        while not (out or self._over):
             try:
                 out = await self._next()
             except UpstreamError as error:
                 out = self._fail(as_gateway_error(error))
             except GatewayError as error:
                 out = self._fail(error)
-            if out:
-                return out
-        raise StopAsyncIteration
+        if not out:
+            raise StopAsyncIteration
+        self._heard = self._loop.time()
+        return out
 
     async def _next(self) -> bytes:
         if self._failure is not None:
@@ -89,26 +119,63 @@ class Relay:
         if self._tap.finished:
             self._over = True
             return self._translator.finish() if self._translator else b""
-        return self._carry(await self._piece())
-
-    async def _piece(self) -> bytes:
-        piece = await anext(self._chunks, None)
+        piece = await self._piece()
         if piece is None:
-            raise truncated()
-        if self._deadline.remaining() <= 0:
+            return self._carry(self._missing())
+        if not piece:
+            return self._ping if self._is_late() else b""
+        out = self._carry(piece)
+        if not self._call.record.first_content:
+            self._note_start(out)
+        return out
+
+    async def _piece(self) -> bytes | None:
+        """What has arrived; b"" where the wait for it was broken off, None at the end of the body."""
+        piece = await anext(self._chunks, None)
+        if piece is not None and self._deadline.remaining() <= 0:
             raise took_too_long("stream_max_duration")
         return piece
+
+    def _missing(self) -> bytes:
+        """The terminator that a provider left out. A translator's client does without it, if the answer has
+        said why it ends; one that reads the provider's own events is told that the end did not come."""
+        terminator = _TERMINATORS.get(self._upstream.name)
+        if self._translator is None or terminator is None or self._framer.pending():
+            raise truncated()
+        return terminator
+
+    # --- Silence
+
+    def _silence(self) -> None:
+        """The one timer of a stream: it is not moved by each piece, but looks back when it fires."""
+        quiet = self._loop.time() - self._heard
+        wait = self._patience - quiet
+        if self._is_late():
+            self._response.nudge()
+            wait = self._patience
+        self._timer = self._loop.call_later(wait, self._silence)
+
+    def _is_late(self) -> bool:
+        # A timer may fire a clock tick early.
+        return self._loop.time() - self._heard + 0.001 >= self._patience
+
+    def _note_start(self, out: bytes) -> None:
+        """Take note of what goes out until there is content."""
+        if out and self._call.dialect.family == "anthropic":
+            self._ping = PING
+        if self._tap.content:
+            self._call.record.first_content = time.monotonic()
 
     def _carry(self, piece: bytes) -> bytes:
         """The client's bytes for one piece of the provider's stream. What follows the end is ignored.
 
-        A failure that arrives together with content waits until that is delivered: how the network cuts a
-        stream must not decide what the client gets.
+        A failure that arrives together with what is the client's waits until that is delivered: how the
+        network cuts a stream must not decide what the client gets.
         """
         tap = self._tap
         translator = self._translator
         out: list[bytes] = []
-        carried = tap.content
+        carried = self._begun or tap.content
         try:
             for event in self._framer.feed(piece):
                 if tap.finished:
@@ -118,7 +185,7 @@ class Relay:
                     out.append(translator.event(event))
                 elif tap.keep(event):
                     out.append(event.raw)
-                carried = tap.content
+                carried = self._begun or tap.content
         except GatewayError as error:
             if not carried:
                 raise
@@ -132,7 +199,13 @@ class Relay:
         record.code = error.code
         self._attempt.outcome = error.code
         self._attempt.fault = error.fault.name
-        return self._call.dialect.error_event(error, self._call.id)
+        return self.fail(error, self._call.id)
+
+    def fail(self, error: GatewayError, request_id: str) -> bytes:
+        """The error as the last bytes, after all that was taken."""
+        voice = self._translator or self._tap
+        said = voice.fail(error, request_id) if isinstance(voice, TellsFailure) else None
+        return self._call.dialect.error_event(error, request_id) if said is None else said
 
     def _settle(self) -> None:
         """Write down the usage: what the provider counted; where it did not, or not to the end, an estimate
@@ -149,6 +222,7 @@ class Relay:
         """Stop reading: a stream that is not at its end is closed at the provider, which stops its bill.
         Idempotent."""
         self._over = True
+        self._timer.cancel()
         try:
             if self._tap.finished and self._failure is None:
                 await self._end()

@@ -45,6 +45,7 @@ class Exchange:
         "_idle",
         "_last",
         "_loop",
+        "_nudged",
         "_pieces",
         "_size",
         "_timer",
@@ -69,6 +70,7 @@ class Exchange:
         self._closed = False
         self._error: UpstreamError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._nudged = False
         self._last = 0.0
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(first_byte, self._first_byte_over)
         self.started = self._loop.time()
@@ -85,12 +87,16 @@ class Exchange:
                 raise self._error
             await self._wait()
 
-    async def receive(self) -> bytes:
-        """All of the body that has arrived, as one piece; waits for some. b"" at its end. UpstreamError."""
+    async def receive(self) -> bytes | None:
+        """All of the body that has arrived, as one piece; waits for some. None at its end, b"" after a nudge.
+        UpstreamError."""
         while not self._pieces:
             if self._error is not None:
                 raise self._error
             if self._ended or self._closed:
+                return None
+            if self._nudged:
+                self._nudged = False
                 return b""
             await self._wait()
         pieces = self._pieces
@@ -103,6 +109,12 @@ class Exchange:
             if self._connection is not None:
                 self._connection.resume()
         return data
+
+    def nudge(self) -> None:
+        """End the wait of a consumer, if there is one, without a piece."""
+        if self._waiter is not None and not self._waiter.done():
+            self._nudged = True
+            self._waiter.set_result(None)
 
     def close(self) -> None:
         """Give it up. A connection that is still busy with the answer is closed at once: that is what makes

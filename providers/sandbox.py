@@ -104,6 +104,9 @@ class SandboxResponse:
             return piece
         raise StopAsyncIteration
 
+    def nudge(self) -> None:
+        """Its pauses are short."""
+
     async def read(self, limit: int) -> bytes:
         """All of it. Raises UpstreamError "too_large"."""
         body = b"".join([piece async for piece in self])

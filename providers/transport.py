@@ -9,7 +9,7 @@ docs/decisions/0001-upstream-transport.md.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache
 
 import httpx
@@ -87,11 +87,12 @@ class HttpTransport:
 class HttpResponse:
     """An answer whose body is still on its way: UpstreamResponse over an httpx.Response."""
 
-    __slots__ = ("_decoder", "_stream", "headers", "status")
+    __slots__ = ("_nudge", "_stream", "headers", "status")
 
     def __init__(self, response: httpx.Response) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - httpx's interface says so
         self._stream: httpx.AsyncByteStream = response.stream
+        self._nudge: Callable[[], None] = response.extensions.get("nudge", _nothing)
         self.status: int = response.status_code
         headers: dict[str, str] = {}
         for name, value in response.headers.raw:
@@ -103,6 +104,10 @@ class HttpResponse:
         pieces = _Pieces(self._stream)
         encoding = self.headers.get("content-encoding")
         return pieces if encoding is None else _decoded(pieces, encoding)
+
+    def nudge(self) -> None:
+        """End the wait for the next piece, with an empty one."""
+        self._nudge()
 
     async def read(self, limit: int) -> bytes:
         """The whole body, decoded. UpstreamError "too_large" as soon as it exceeds `limit` bytes."""
@@ -119,6 +124,10 @@ class HttpResponse:
     async def aclose(self) -> None:
         """Close the connection unless the answer has come to its end. Idempotent."""
         await self._stream.aclose()
+
+
+def _nothing() -> None:
+    """The nudge of an `inner` that knows none."""
 
 
 class _Pieces:
@@ -143,7 +152,7 @@ class _Pieces:
 async def _decoded(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
     undo = decoder(encoding)
     async for piece in pieces:
-        if undo is None:
+        if undo is None or not piece:
             yield piece
         else:
             for part in undo.feed(piece):
@@ -157,7 +166,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     Of a request's extensions it reads "timeout" (connect; read: between two pieces of the body),
     "first_byte" (seconds until an answer begins) and "allow_private". It raises UpstreamError, which says
-    more than httpx's exceptions: whether the request may have been sent.
+    more than httpx's exceptions: whether the request may have been sent. Of its responses, the extension
+    "nudge" ends the wait for a piece of the body with an empty one.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, resolver: Resolver | None = None) -> None:
@@ -175,7 +185,12 @@ class PooledTransport(httpx.AsyncBaseTransport):
             connection = await self.pool.connect(key, timeouts["connect"])
             exchange = connection.send(*parts)
             await exchange.head()
-        return httpx.Response(exchange.status, headers=exchange.headers, stream=_Body(exchange))
+        return httpx.Response(
+            exchange.status,
+            headers=exchange.headers,
+            stream=_Body(exchange),
+            extensions={"nudge": exchange.nudge},
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -210,7 +225,7 @@ class _Body(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         piece = await self._exchange.receive()
-        if not piece:
+        if piece is None:
             raise StopAsyncIteration
         return piece
 

@@ -75,7 +75,12 @@ class UpstreamResponse(Protocol):
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, decoded, never an empty piece. Raises UpstreamError."""
+        """The body as it arrives, decoded; an empty piece only after a nudge. Raises UpstreamError."""
+        ...
+
+    def nudge(self) -> None:
+        """Let who waits for the next of `chunks` go on with an empty piece, at once and without losing any.
+        Without effect where nobody waits."""
         ...
 
     async def read(self, limit: int) -> bytes:
