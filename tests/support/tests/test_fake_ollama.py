@@ -95,6 +95,17 @@ def test_generate(client: ollama.Client) -> None:
     assert client.generate("llama3.2", "").done_reason == "load"
 
 
+def test_log_probabilities(client: ollama.Client) -> None:
+    answer = client.generate("llama3.2", "say:abcdefgh", logprobs=True, top_logprobs=2)
+    assert "".join(token.token for token in answer.logprobs or ()) == "abcdefgh"
+    assert [len(token.top_logprobs or ()) for token in answer.logprobs or ()] == [2] * len(
+        answer.logprobs or ()
+    )
+    parts = client.generate("llama3.2", "say:abcdefgh", logprobs=True, stream=True)
+    assert "".join(token.token for part in parts for token in part.logprobs or ()) == "abcdefgh"
+    assert client.generate("llama3.2", "say:a").logprobs is None
+
+
 def test_embed(client: ollama.Client) -> None:
     one, two = client.embed("nomic-embed-text", ["a", "b"]).embeddings
     assert len(one) == 768
@@ -151,6 +162,11 @@ REFUSALS: list[tuple[str, dict[str, Any], int, str]] = [
     ("chat", {"options": {"temperature": "hot"}}, 500, 'option "temperature" must be of type float32'),
     ("chat", {"options": {"stop": "x"}}, 500, 'option "stop" must be of type array'),
     ("generate", {"prompt": "x", "suffix": "y"}, 400, "does not support insert"),
+    ("generate", {"prompt": "x", "suffix": 5}, 400, "suffix of type string"),
+    ("generate", {"prompt": ["x"]}, 400, "prompt of type string"),
+    ("generate", {"prompt": "x", "raw": True, "system": "y"}, 400, "raw mode does not support"),
+    ("generate", {"prompt": "x", "logprobs": 2}, 400, "logprobs of type bool"),
+    ("generate", {"prompt": "x", "top_logprobs": 21}, 400, "top_logprobs must be between"),
     ("embed", {"model": "nomic-embed-text", "input": [1, 2]}, 400, "invalid input type"),
     ("embed", {"input": "x"}, 400, "this model does not support embeddings"),
 ]

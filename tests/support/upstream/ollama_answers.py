@@ -111,9 +111,17 @@ def _chat(request: Received, body: dict[str, Any], memory: Memory) -> Reply:
     parts: list[dict[str, Any]] = [{"content": "", "thinking": piece} for piece in pieces(said.thinking)]
     parts += [{"content": piece} for piece in pieces(said.text)]
     parts += [{"content": "", "tool_calls": [call]} for call in calls]
-    lines = [{**frame, "message": {"role": "assistant", **part}, "done": False} for part in parts]
+    lines = [
+        {
+            **frame,
+            "message": {"role": "assistant", **part},
+            "done": False,
+            **_logprobs(body, part["content"]),
+        }
+        for part in parts
+    ]
     last = {**frame, "message": {"role": "assistant", "content": ""}, **end}
-    return _reply(body, [*lines, last], {**frame, "message": message, **end})
+    return _reply(body, [*lines, last], {**frame, "message": message, **_logprobs(body, said.text), **end})
 
 
 def _chat_prompt(body: dict[str, Any], messages: list[dict[str, Any]]) -> Prompt:
@@ -157,10 +165,21 @@ def _generate(request: Received, body: dict[str, Any], memory: Memory) -> Reply:
     end = {"done": True, "done_reason": _finish(said), "context": [1, 2, 3], **_durations(said)}
     thinking = {"thinking": said.thinking} if said.thinking else {}
     lines = [{**frame, "response": "", "thinking": piece, "done": False} for piece in pieces(said.thinking)]
-    lines += [{**frame, "response": piece, "done": False} for piece in pieces(said.text)]
-    return _reply(
-        body, [*lines, {**frame, "response": "", **end}], {**frame, "response": said.text, **thinking, **end}
-    )
+    lines += [
+        {**frame, "response": piece, "done": False, **_logprobs(body, piece)} for piece in pieces(said.text)
+    ]
+    answered = {**frame, "response": said.text, **thinking, **_logprobs(body, said.text), **end}
+    return _reply(body, [*lines, {**frame, "response": "", **end}], answered)
+
+
+def _logprobs(body: dict[str, Any], text: str) -> dict[str, Any]:
+    """Every piece counts as a token that was nearly sure."""
+    if not body.get("logprobs") or not text:
+        return {}
+    other = {"token": "?", "logprob": -2.5, "bytes": [63]}
+    tokens = [{"token": piece, "logprob": -0.1, "bytes": list(piece.encode())} for piece in pieces(text)]
+    top = body.get("top_logprobs") or 0
+    return {"logprobs": [{**token, "top_logprobs": [token, other][:top]} for token in tokens]}
 
 
 def _embed(request: Received, body: dict[str, Any], memory: Memory) -> Reply:

@@ -79,6 +79,8 @@ def check_generate(request: Received, body: dict[str, Any], extra_models: Collec
     _check_common(body, "GenerateRequest")
     for key in ("prompt", "suffix", "system", "template"):
         _typed(body, key, str, f"GenerateRequest.{key} of type string")
+    if body.get("raw") and any(body.get(key) for key in ("template", "system", "context")):
+        raise RefusedError("raw mode does not support template, system, or context")
     for index, image in enumerate(
         _typed(body, "images", list, "GenerateRequest.images of type []api.ImageData") or ()
     ):
@@ -168,6 +170,7 @@ def _check_common(body: dict[str, Any], struct: str) -> None:
         raise RefusedError(f"invalid JSON schema in format: {fault}")
     if form is not None and form not in ("", "json") and not isinstance(form, dict):
         raise RefusedError(f'invalid format: {form!r}; expected "json" or a valid JSON Schema object')
+    _typed(body, "logprobs", bool, f"{struct}.logprobs of type bool")
     top = body.get("top_logprobs")
     if top is not None and not (is_int(top) and 0 <= top <= 20):
         raise RefusedError("top_logprobs must be between 0 and 20")
