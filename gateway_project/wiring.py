@@ -28,6 +28,7 @@ from pipeline.health import ProviderHealth
 from pipeline.live import LiveState
 from pipeline.losses import LossBook
 from pipeline.metrics import Metrics
+from pipeline.news import LiveNews
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
 from providers.apps import ProvidersConfig
@@ -66,7 +67,7 @@ class Gateway:
         self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
         metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
         losses = LossBook()
-        live = LiveState(Slots())
+        live = LiveState(Slots(), LiveNews(self._log, registry))
         self._loss_writer = LossWriter(losses, LossTable())
         self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)
         self.services = Services(

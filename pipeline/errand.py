@@ -195,7 +195,7 @@ class Errand:
         clock = self._live.clock
         began = clock()
         try:
-            place = await slots.wait(tuple(targets), group, call.caller.priority, seconds)
+            place = await self._live.wait(tuple(targets), group, call.caller.priority, seconds)
         finally:
             call.record.queue_seconds += clock() - began
         if place is None:
@@ -206,7 +206,7 @@ class Errand:
                     Detail(code="deadline_exceeded"),
                 )
             raise self._busy("queue_timeout", "No place at this model's providers came free in time.")
-        ticket = self._start(next(targets[key] for key in targets if key == place), held=True)
+        ticket = self._start(targets[place], held=True)
         if ticket is None:
             raise self._nobody()
         return ticket

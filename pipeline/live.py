@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.breaker import Breaker, Pass, State, Verdict
-from pipeline.slots import Slots
+from pipeline.slots import Place, Slots
 from routing.plan import FINE, Condition
-from routing.snapshot import Credential, Target
-
-# Provider and upstream model: what fails together. Several routes may lead there.
-Place = tuple[str, str]
+from routing.snapshot import Credential, Priority, Target
 
 # A target that has just come back gets a tenth of its share, and all of it after this many seconds: its
 # caches and its own balancers are cold.
@@ -41,6 +38,10 @@ class Listener(Protocol):
         """A credential was refused and is left alone for so long."""
         ...
 
+    def waiting(self, group: Hashable, change: int) -> None:
+        """One more call, or one less, waits in the line of a route."""
+        ...
+
 
 class Deaf:
     """Nobody listens."""
@@ -48,6 +49,8 @@ class Deaf:
     def breaker(self, place: Place, state: State, seconds: float) -> None: ...
 
     def credential(self, provider: str, label: str, seconds: float) -> None: ...
+
+    def waiting(self, group: Hashable, change: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -145,6 +148,17 @@ class LiveState:
         if not held:
             self.slots.take(place)
         return Ticket(self, place, leave, now)
+
+    async def wait(
+        self, places: Sequence[Place], group: Hashable, priority: Priority, seconds: float
+    ) -> Place | None:
+        """Stand in the line of `group` for the first of `places` that comes free, and take it; None: none
+        did in time."""
+        self._listener.waiting(group, 1)
+        try:
+            return await self.slots.wait(places, group, priority, seconds)
+        finally:
+            self._listener.waiting(group, -1)
 
     def may_retry(self, place: Place) -> bool:
         """Whether another attempt is within the budget: a fifth of what is in flight, three at least. Without

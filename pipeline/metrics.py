@@ -14,6 +14,8 @@ from pipeline.call import Record, Refusal
 _CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 # What the gateway adds is counted in fractions of a millisecond.
 _OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+# A line is waited in for milliseconds, or up to its limit of some seconds.
+_QUEUE_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # Error codes of the gateway's own catalogue, which are always named.
 _CODES = frozenset(
     fault.openai_code or fault.name for fault in vars(errors).values() if isinstance(fault, errors.Fault)
@@ -78,6 +80,26 @@ class Metrics:
             registry=registry,
         )
 
+        self._retries = Counter(
+            "gateway_retries",
+            "Attempts after the first, by why they were made.",
+            ("provider", "reason"),
+            registry=registry,
+        )
+        self._budget_spent = Counter(
+            "gateway_retry_budget_exhausted",
+            "Calls that were not tried again because too many retries were under way.",
+            ("route",),
+            registry=registry,
+        )
+        self._queued = Histogram(
+            "gateway_queue_seconds",
+            "How long calls waited for a place at a target; those that found one at once are not in it.",
+            ("route",),
+            buckets=_QUEUE_BUCKETS,
+            registry=registry,
+        )
+
     def opened(self, record: Record) -> None:
         self._in_flight.labels(record.surface).inc()
 
@@ -93,6 +115,9 @@ class Metrics:
             self._overhead.labels(surface).observe(max(0.0, own))
         for attempt in record.attempts:
             self._attempts.labels(attempt.provider, self._code(attempt.outcome)).inc()
+            if attempt.reason != "first":
+                self._retries.labels(attempt.provider, attempt.reason).inc()
+        self._count_traffic(record)
         if record.dropped:
             place = (surface, record.route, provider, record.losses)
             self._dropped.labels(*place).inc(len(record.dropped))
@@ -112,6 +137,12 @@ class Metrics:
             return "other"
         self._codes.add(code)
         return code
+
+    def _count_traffic(self, record: Record) -> None:
+        if record.budget_spent:
+            self._budget_spent.labels(record.route).inc()
+        if record.queue_seconds:
+            self._queued.labels(record.route).observe(record.queue_seconds)
 
     def _count_tokens(self, record: Record) -> None:
         usage = record.usage

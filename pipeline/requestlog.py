@@ -48,6 +48,7 @@ class RequestLog:
             code=record.code or None,
             ms=_ms(record.ended - record.started),
             upstream_ms=_ms(record.upstream_seconds),
+            queue_ms=_ms(record.queue_seconds) if record.queue_seconds else None,
             first_byte_ms=_ms(record.first_byte - record.started) if record.first_byte else None,
             first_token_ms=_ms(record.first_content - record.started) if record.first_content else None,
             input_tokens=usage.input_tokens if usage else None,

@@ -16,11 +16,15 @@ from routing.snapshot import Priority
 _LATER: Mapping[Priority, float] = {"high": 0.0, "normal": 5.0, "low": 30.0}
 
 
+# Provider and upstream model: what fails together. Several routes may lead there.
+Place = tuple[str, str]
+
+
 @dataclass(order=True, slots=True)
 class _Waiter:
     turn: float
     number: int
-    place: asyncio.Future[Hashable] = field(compare=False)
+    place: asyncio.Future[Place] = field(compare=False)
 
 
 class Slots:
@@ -28,24 +32,24 @@ class Slots:
 
     def __init__(self) -> None:
         self.total = 0
-        self._taken: dict[Hashable, int] = {}
-        self._lines: dict[Hashable, list[_Waiter]] = {}
+        self._taken: dict[Place, int] = {}
+        self._lines: dict[Place, list[_Waiter]] = {}
         self._waiting: dict[Hashable, int] = {}
         self._numbers = itertools.count()
 
-    def taken(self, place: Hashable) -> int:
+    def taken(self, place: Place) -> int:
         """Calls that are there now."""
         return self._taken.get(place, 0)
 
-    def is_full(self, place: Hashable, limit: int | None) -> bool:
+    def is_full(self, place: Place, limit: int | None) -> bool:
         """True when a call must wait: all places are taken, or somebody waits already."""
         return limit is not None and (self.taken(place) >= limit or bool(self._line(place)))
 
-    def take(self, place: Hashable) -> None:
+    def take(self, place: Place) -> None:
         self._taken[place] = self._taken.get(place, 0) + 1
         self.total += 1
 
-    def give_back(self, place: Hashable) -> None:
+    def give_back(self, place: Place) -> None:
         """The next in line gets it, if there is one: the count stays then."""
         line = self._line(place)
         if line:
@@ -67,11 +71,11 @@ class Slots:
         return self._waiting
 
     async def wait(
-        self, places: Sequence[Hashable], group: Hashable, priority: Priority, seconds: float
-    ) -> Hashable | None:
+        self, places: Sequence[Place], group: Hashable, priority: Priority, seconds: float
+    ) -> Place | None:
         """Stand in line for the first of `places` that comes free, and take it; None: none did in time."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Hashable] = loop.create_future()
+        future: asyncio.Future[Place] = loop.create_future()
         waiter = _Waiter(loop.time() + _LATER[priority], next(self._numbers), future)
         for place in places:
             heapq.heappush(self._lines.setdefault(place, []), waiter)
@@ -95,11 +99,11 @@ class Slots:
                 del self._waiting[group]
 
     @staticmethod
-    def _late(future: asyncio.Future[Hashable]) -> Hashable | None:
+    def _late(future: asyncio.Future[Place]) -> Place | None:
         """The place that was handed over in the very moment in which the wait ended."""
         return future.result() if future.done() and not future.cancelled() else None
 
-    def _line(self, place: Hashable) -> list[_Waiter]:
+    def _line(self, place: Place) -> list[_Waiter]:
         """Who still waits there; those that have gone, or got another place, are taken out."""
         line = self._lines.get(place)
         if line is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 import pytest
 
 from pipeline.breaker import State, Verdict
-from pipeline.live import KEY_SECONDS, RAMP_SECONDS, LiveState, Place, Ticket
-from pipeline.slots import Slots
+from pipeline.live import KEY_SECONDS, RAMP_SECONDS, LiveState, Ticket
+from pipeline.slots import Place, Slots
 from providers.kinds import KINDS
 from providers.wire import Timeouts
 from routing.snapshot import BreakerSettings, Credential, Provider, Target
@@ -31,6 +32,8 @@ class Ears:
 
     def credential(self, provider: str, label: str, seconds: float) -> None:
         self.credentials.append((provider, label, seconds))
+
+    def waiting(self, group: Hashable, change: int) -> None: ...
 
 
 class World:

@@ -1,0 +1,72 @@
+"""Tells operators what happens to targets: breakers, refused credentials, lines. In the log and as
+metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from pipeline.breaker import State
+from pipeline.slots import Place
+
+_FIGURES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class Log(Protocol):
+    """The part of a structured logger that is used here."""
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+
+class LiveNews:
+    """A listener of the live state. Its labels are names of the configuration."""
+
+    def __init__(self, log: Log, registry: CollectorRegistry) -> None:
+        self._log = log
+        self._state = Gauge(
+            "gateway_breaker_state",
+            "Each target's breaker: 0 closed, 1 half open, 2 open. In several processes the worst.",
+            ("provider", "upstream_model"),
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._changes = Counter(
+            "gateway_breaker_changes",
+            "How often breakers changed to this state.",
+            ("provider", "upstream_model", "state"),
+            registry=registry,
+        )
+        self._refused = Counter(
+            "gateway_credentials_refused",
+            "How often a provider refused a credential, which is then left alone for a while.",
+            ("provider",),
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "gateway_queue_depth",
+            "Calls that wait for a place at a target of this route.",
+            ("route",),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+
+    def breaker(self, place: Place, state: State, seconds: float) -> None:
+        """A breaker has changed; `seconds` is for how long it is open."""
+        provider, model = place
+        self._state.labels(provider, model).set(_FIGURES[state])
+        self._changes.labels(provider, model, state).inc()
+        write = self._log.warning if state == "open" else self._log.info
+        write("breaker", provider=provider, upstream_model=model, state=state, seconds=round(seconds, 1))
+
+    def credential(self, provider: str, label: str, seconds: float) -> None:
+        """A credential was refused and is left alone for so long."""
+        self._refused.labels(provider).inc()
+        self._log.warning("credential refused", provider=provider, credential=label, seconds=seconds)
+
+    def waiting(self, group: Hashable, change: int) -> None:
+        """One more call, or one less, waits in the line of a route."""
+        self._waiting.labels(str(group)).inc(change)
