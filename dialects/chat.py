@@ -85,12 +85,14 @@ class ChatDialect:
 
 
 class ChatTap:
-    """Notes of a chunk stream. The stream is over at `[DONE]`."""
+    """Notes of a chunk stream. The stream is over at `[DONE]`. `ended`: the choices that have said why
+    they end, after which some servers leave `[DONE]` out."""
 
-    __slots__ = ("_keep", "_strip", "content", "finished", "output_chars", "usage")
+    __slots__ = ("_keep", "_strip", "content", "ended", "finished", "output_chars", "usage")
 
     def __init__(self, *, strip_usage: bool) -> None:
         self.usage: Usage | None = None
+        self.ended: set[int] = set()
         self.content = False
         self.finished = False
         self.output_chars = 0
@@ -119,6 +121,8 @@ class ChatTap:
         if choices:
             for choice in choices:
                 self._choice(choice)
+                if choice.get("finish_reason"):
+                    self.ended.add(choice.get("index", 0))
         elif chunk.get("error") or name == "error":
             raise upstream_errors.from_event(chunk.get("error") or chunk)
         usage = chunk.get("usage")

@@ -13,7 +13,7 @@ from routing.snapshot import FailureClass
 RATE_COOL = 5.0
 # A provider that is set up wrongly, or an answer over our own caps: trying on would hide the one and repeat
 # the cost of the other.
-_FINAL = frozenset({"upstream_redirect", "upstream_event_too_large"})
+_FINAL = frozenset({"upstream_redirect", "upstream_event_too_large", "upstream_answer_too_large"})
 _CONTENT = frozenset({"content_policy_violation", "content_filter", "content_policy"})
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dialects import estimate
-from dialects.errors import GatewayError
+from dialects.chat import CHAT, ChatTap
+from dialects.errors import UPSTREAM_BAD, Detail, GatewayError
 from dialects.messages import PING
 from dialects.sse import COMMENT
-from dialects.types import Dialect, TellsFailure, Translator, Usage
+from dialects.types import Dialect, Event, TellsFailure, Translator, Usage
 from pipeline.call import Attempt, Call, Deadline
 from pipeline.failures import as_gateway_error, took_too_long, truncated
 from providers.wire import UpstreamError, UpstreamResponse
@@ -24,8 +24,10 @@ END_SECONDS = 0.25
 # is silent for 30 seconds or more, and some clients sooner.
 KEEPALIVE_SECONDS = 10.0
 
-# What only a translator's client can do without: some servers end with the reason to finish.
-_TERMINATORS: Mapping[str, bytes] = {"chat": b"data: [DONE]\n\n"}
+# Some servers end with the reason to finish, which says it all, and leave this out.
+_DONE = Event("", b"[DONE]", b"data: [DONE]\n\n")
+# A stream that is held back to its end is held in memory: a hundred times the longest answers.
+HELD_LIMIT = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Relay:
     provider has shown life and still said nothing for KEEPALIVE_SECONDS: then the client gets what there is,
     and from then on a ping whenever it has heard nothing for so long. How long a silent provider is waited
     for at all is the transport's to know.
+
+    So it is with `hold-first`. A `fast` call gets what there is at once, and an `atomic` one nothing until
+    the stream is complete.
     """
 
     def __init__(
@@ -77,24 +82,35 @@ class Relay:
     async def begin(self) -> None:
         """Read up to the first content, the end, or the limit of holding back. Raises GatewayError or
         UpstreamError."""
-        held: list[bytes] = []
+        held = bytearray()
         alive = False
         try:
-            while not (self._tap.content or self._tap.finished or (alive and self._is_late())):
+            while not self._is_the_clients(held, alive=alive):
                 piece = await self._piece()
-                if piece is None:
-                    raise truncated()
                 alive = alive or bool(piece)
-                held.append(self._carry(piece))
+                held += self._missing() if piece is None else self._carry(piece)
+                if len(held) > HELD_LIMIT:
+                    raise _too_long()
+                if self._failure is not None and self._call.integrity == "atomic":
+                    raise self._failure
         except BaseException:
             self._timer.cancel()
             raise
         # From here on the reply belongs to the client, and the numbers to this attempt.
         self._begun = True
         self._call.on_close(self._settle)
-        out = b"".join(held)
+        out = bytes(held)
         self._note_start(out)
         self._held = out or COMMENT
+
+    def _is_the_clients(self, held: bytearray, *, alive: bool) -> bool:
+        """True when what is held has to be let go."""
+        integrity, tap = self._call.integrity, self._tap
+        if tap.finished or integrity == "atomic":
+            return tap.finished
+        if integrity == "fast" and held:
+            return True
+        return tap.content or (alive and self._is_late())
 
     def __aiter__(self) -> Relay:
         return self
@@ -121,7 +137,7 @@ class Relay:
             return self._translator.finish() if self._translator else b""
         piece = await self._piece()
         if piece is None:
-            return self._carry(self._missing())
+            return self._missing()
         if not piece:
             return self._ping if self._is_late() else b""
         out = self._carry(piece)
@@ -137,12 +153,13 @@ class Relay:
         return piece
 
     def _missing(self) -> bytes:
-        """The terminator that a provider left out. A translator's client does without it, if the answer has
-        said why it ends; one that reads the provider's own events is told that the end did not come."""
-        terminator = _TERMINATORS.get(self._upstream.name)
-        if self._translator is None or terminator is None or self._framer.pending():
+        """The terminator that a provider left out, if every choice has said why it ends: then nothing is
+        missing but a word. Raises GatewayError where the stream was cut."""
+        ended = self._tap.ended if isinstance(self._tap, ChatTap) else ()
+        if len(ended) < self._call.facts.n or self._framer.pending() or self._upstream.name != CHAT.name:
             raise truncated()
-        return terminator
+        self._tap.see(_DONE)
+        return _DONE.raw if self._translator is None else self._translator.event(_DONE)
 
     # --- Silence
 
@@ -235,3 +252,11 @@ class Relay:
         with contextlib.suppress(TimeoutError, UpstreamError):
             async with asyncio.timeout(END_SECONDS):
                 await anext(self._chunks, None)
+
+
+def _too_long() -> GatewayError:
+    return GatewayError(
+        UPSTREAM_BAD,
+        "The provider's stream is longer than can be held back to its end.",
+        Detail(code="upstream_answer_too_large"),
+    )
