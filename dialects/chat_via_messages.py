@@ -9,6 +9,7 @@ from dialects.chat_via_messages_request import JSON_TOOL, Plan, RequestBuilder
 from dialects.chat_via_messages_stream import ChatChunks, explanation, finish_reason, served_tier
 from dialects.messages import anthropic_usage
 from dialects.parts import chat_usage, invalid_answer, new_id, tool_arguments
+from dialects.parts_openrouter import detail
 from dialects.types import Event, JsonObject, ModelFacts
 
 
@@ -123,6 +124,8 @@ class _Blocks:
                 message["reasoning_content"] = thoughts
                 message["reasoning"] = thoughts
             message["thinking_blocks"] = self._thinking
+            if self._plan.details:
+                message["reasoning_details"] = [detail(b, i) for i, b in enumerate(self._thinking)]
         if self.calls and self._plan.functions:
             message["function_call"] = self.calls[0]["function"]
         elif self.calls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dialects import schema
+from dialects import parts_openrouter, schema
 from dialects.capabilities import DEFAULT_MAX_OUTPUT, max_output_of
 from dialects.chat import wrong_type
 from dialects.chat_via_messages_turns import Turns, cache_mark
@@ -24,8 +24,8 @@ _KNOWN = frozenset(
     {
         "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop",
         "stream", "stream_options", "n", "tools", "tool_choice", "parallel_tool_calls", "functions",
-        "function_call", "response_format", "reasoning_effort", "thinking", "user", "safety_identifier",
-        "metadata", "service_tier", "modalities", "audio",
+        "function_call", "response_format", "reasoning_effort", "reasoning", "thinking", "user",
+        "safety_identifier", "metadata", "service_tier", "modalities", "audio",
     }
 )  # fmt: skip
 # Values that ask for nothing: leaving them out loses nothing.
@@ -43,12 +43,14 @@ _TIERS = {"auto": "auto", "default": "standard_only", "priority": "auto", "fast"
 @dataclass(slots=True)
 class Plan:
     """What the answer's reader must know of the request: the names given to tools, whether the client used
-    the older `functions`, and whether `json_output` stands for the answer's text."""
+    the older `functions`, whether `json_output` stands for the answer's text, and whether reasoning was asked
+    for in OpenRouter's form (`details`), so that it is given in that form too."""
 
     names: ToolNames = field(default_factory=lambda: ToolNames(128))
     losses: Losses = field(default_factory=Losses)
     functions: bool = False
     json_tool: bool = False
+    details: bool = False
 
 
 class RequestBuilder:
@@ -287,6 +289,14 @@ class RequestBuilder:
                 return self._named_effort() or "medium", budget_for("medium"), "thinking"
         elif thinking is not None:
             self._losses.note("thinking")
+        reasoning = self._body.get("reasoning")
+        if type(reasoning) is dict:
+            self._plan.details = True
+            asked, budget = parts_openrouter.wanted(reasoning)
+            if asked is not None:
+                return asked, budget, "reasoning"
+        elif reasoning is not None:
+            self._losses.note("reasoning")
         effort = self._named_effort()
         return effort, budget_for(effort) if effort and effort != "none" else 0, "reasoning_effort"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from dialects import parts_openrouter
 from dialects.chat_via_messages_request import JSON_TOOL, Plan
 from dialects.messages import anthropic_usage
 from dialects.parts import FINISH_OF_STOP, chat_usage, new_id, truncated_answer
@@ -35,6 +36,8 @@ class ChatChunks:
         self._silent = True
         self._thought: list[str] = []
         self._signature: list[str] = []
+        # Blocks of thinking that are over.
+        self._blocks = 0
         self._input: Any = None
         self._finished = False
 
@@ -152,11 +155,19 @@ class ChatChunks:
             return b""
         self._thought.append(text)
         written = escape(orjson.dumps(text))
-        return self._delta(b'"reasoning_content":' + written + b',"reasoning":' + written)
+        fields = b'"reasoning_content":' + written + b',"reasoning":' + written
+        if self._plan.details:
+            fields += b',"reasoning_details":[' + parts_openrouter.piece(written, self._blocks) + b"]"
+        return self._delta(fields)
 
     def _replayable(self, block: JsonObject) -> bytes:
         """A whole block of thinking with its signature, for clients that can send it back."""
-        return self._delta(b'"thinking_blocks":[' + escape(orjson.dumps(block)) + b"]")
+        fields = b'"thinking_blocks":[' + escape(orjson.dumps(block)) + b"]"
+        if self._plan.details:
+            last = parts_openrouter.closing(block, self._blocks)
+            fields += b',"reasoning_details":[' + escape(last) + b"]"
+        self._blocks += 1
+        return self._delta(fields)
 
     def _arguments(self, text: Any) -> bytes:
         if not text:
