@@ -76,11 +76,6 @@ class AlwaysReady:
         return {"detail": "for key holders"}
 
 
-async def _soon(seconds: float) -> None:
-    """Waits between tries are tested by themselves; here they only have to be there."""
-    await asyncio.sleep(min(seconds, 0.01))
-
-
 class LiveGateway:
     """A gateway in a thread, in front of one fake upstream."""
 
@@ -95,9 +90,12 @@ class LiveGateway:
         self.team = Team(id=1, name="default")
         self.holder = SnapshotHolder(self.snapshot())
         self.transport = HttpTransport()
-        self.live = LiveState(Slots())
+        # Waits between tries and open breakers: noted, or skipped, instead of sat out.
+        self.pauses: list[float] = []
+        self.skipped = 0.0
+        self.live = LiveState(Slots(), clock=lambda: time.monotonic() + self.skipped)
         metrics = Metrics(self.registry)
-        means = Means(self.live, random.random, _soon)
+        means = Means(self.live, random.random, self._pause)
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
@@ -163,9 +161,14 @@ class LiveGateway:
         self.records.clear()
         self.refusals.clear()
         self.faults.clear()
+        self.pauses.clear()
         self.live.forget()
         self.fresh = True
         self.use(self.snapshot())
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(min(seconds, 0.01))
 
     # -- configuration
 
