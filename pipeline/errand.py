@@ -24,10 +24,9 @@ BACKOFF_SECONDS = 0.25
 _BACKOFF_MAX = 8.0
 # A rate limit without a word on how long: limits are counted by the minute, a moment later is too soon.
 _RATE_BACKOFF = 1.0
-# A provider that asks for more is not waited for at all.
-_LONGEST_WAIT = 60.0
-# A provider that asks for more is not waited for while another target has not been asked.
-_SHORT_WAIT = 5.0
+# A provider that asks for more is not waited for: its client is told how long, and can do something else.
+# Longer than this nobody should be kept waiting without a word.
+_LONGEST_WAIT = 5.0
 # Said by an attempt's fault when its stream has broken: the provider's failure, and not the request's.
 _BROKEN = frozenset({"upstream_bad", "upstream_timeout", "busy"})
 
@@ -124,8 +123,7 @@ class Errand:
         wait = self._wait(error)
         fits = wait <= min(_LONGEST_WAIT, self._call.deadline.remaining())
         untried = bool(self._todo or self._full)
-        here = outcome.again and fits and self._tries[target.id] < self._route.tries
-        if here and (wait <= _SHORT_WAIT or not untried):
+        if outcome.again and fits and self._tries[target.id] < self._route.tries:
             return await self._later(wait, target, error)
         spare = self._spare(outcome.kind)
         if outcome.elsewhere and untried:
@@ -288,10 +286,8 @@ def timeouts(target: Target, patience: Patience) -> Timeouts:
 
 def _verdict(record: Record, attempt: int) -> Verdict:
     """What an attempt whose answer had begun says of its target, now that the call is closed."""
-    if attempt >= len(record.attempts):
-        # The gateway's own answer.
-        return "neutral"
-    made = record.attempts[-1]
-    if made.fault in _BROKEN:
+    # Several prompts of one request are an attempt each; the gateway's own answer is none.
+    made = record.attempts[attempt:]
+    if any(one.fault in _BROKEN for one in made):
         return "failed"
-    return "ok" if made.outcome == "ok" and record.outcome == "ok" else "neutral"
+    return "ok" if made and made[-1].outcome == "ok" and record.outcome == "ok" else "neutral"

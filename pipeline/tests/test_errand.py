@@ -164,9 +164,9 @@ async def test_u21_a_long_wait_is_not_waited_for(world: World) -> None:
 
 async def test_u19_no_wait_beyond_the_deadline(world: World) -> None:
     world.targets(A)
-    world.script = {"a": [failure(RATE, cool=10.0), OK]}
+    world.script = {"a": [failure(RATE, cool=4.0), OK]}
     call = world.call()
-    call.deadline = Deadline.after(5)
+    call.deadline = Deadline.after(3)
     with pytest.raises(GatewayError):
         await world.send(call)
     assert world.pauses == []

@@ -76,7 +76,8 @@ def test_a_refusal(
         assert "Something is wrong with" in error.message
     record = stage.gateway.wait_record()
     assert (record.request_id, record.status, record.outcome) == (error.request_id, expected, "error")
-    assert len(stage.fake.requests) == 1
+    # What may pass is tried three times; a refusal of the request or of our key once.
+    assert len(stage.fake.requests) == (3 if status in (429, 500, 502, 503, 529) else 1)
 
 
 @every_sdk
