@@ -43,9 +43,9 @@ OPEN_END = Deadline(math.inf)
 class Attempt:
     """One try at one target. Times in seconds on the monotonic clock.
 
-    `outcome`: "ok", a reason or code of failure, "client_gone"; `fault` names the failure's row in the
-    catalogue of errors, "" for none. `reason`: why it was tried: "first", "retry", "after outage", ...
-    `credential`: the label of the secret that was used.
+    `outcome`: "ok", a reason or code of failure, "client_gone", "given_up" (another call for the same
+    request failed); `fault` names the failure's row in the catalogue of errors, "" for none. `reason`: why
+    it was tried: "first", "retry", "after outage", ... `credential`: the label of the secret that was used.
     """
 
     provider: str
@@ -68,7 +68,8 @@ class Record:
     `upstream_seconds` is the time spent waiting for a provider; the rest is the gateway's own. `losses` is
     what the route does with `dropped`, the client's fields that could not travel: under "strict" the call
     was refused for them. `queue_seconds`: waited for a place; `budget_spent`: another try was not made
-    because too many were under way.
+    because too many were under way. `cost`: nano-dollars, known when the call closes; None: a price is
+    unknown. `output_chars`: content of a stream so far.
     """
 
     request_id: str
@@ -92,6 +93,8 @@ class Record:
     queue_seconds: float = 0.0
     budget_spent: bool = False
     usage: Usage | None = None
+    cost: int | None = None
+    output_chars: int = 0
     losses: Losses = "warn"
     dropped: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -102,7 +105,8 @@ class Call:
     """One request on its way. `raw` is the body as it arrived, `body` the same parsed once: neither is
     ever changed. `headers`: the client's, lower case, without credentials. `deadline` may be set by the
     client; failover shortens it and sets the rest: `target`, the `credential` to use there, its
-    `timeouts`, when a stream belongs to the client (`integrity`), and the `reason` for this attempt."""
+    `timeouts`, when a stream belongs to the client (`integrity`), and the `reason` for this attempt.
+    `reply_headers` go out with whatever the reply is, an error too."""
 
     dialect: Dialect
     raw: bytes
@@ -118,6 +122,7 @@ class Call:
     timeouts: Timeouts = USUAL_TIMEOUTS
     integrity: Integrity = "hold-first"
     reason: str = "first"
+    reply_headers: list[tuple[str, str]] = field(default_factory=list)
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _closed: bool = False
 

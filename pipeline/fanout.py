@@ -95,11 +95,11 @@ class _Parts:
 
     def _part(self, body: JsonObject) -> Call:
         call = self.call
-        # The attempts are the request's own at once; the rest is added up when it is known.
+        # The attempts are the request's own at once; the rest is added up when it is known. What arrived goes
+        # to nobody as it is.
         record = replace(call.record, dropped=[], usage=None, upstream_seconds=0.0)
         return replace(
             call,
-            raw=orjson.dumps(body),
             body=body,
             facts=call.dialect.facts(body),
             record=record,

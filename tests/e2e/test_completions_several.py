@@ -16,7 +16,7 @@ from openai.types import Completion
 
 from dialects.completions_several import MOST_PROMPTS
 from pipeline.fanout import PARALLEL
-from routing.snapshot import Target
+from routing.snapshot import BreakerSettings, Target
 from tests.e2e.sdks import KINDS, MODELS, ODD, PATHS, Kind, Stage
 from tests.e2e.test_completions import CODER, INSTRUCT, STREAMED
 from tests.support.fake_upstream import FakeUpstream, Match
@@ -319,6 +319,15 @@ def test_one_that_begins_late_and_fails_ends_all(stage: Stage, kind: Kind) -> No
     for request in stage.fake.requests:
         if b"count:1" in request.body:
             assert stage.fake.wait_closed(request)
+
+
+def test_streams_that_break_count_against_their_target(stage: Stage) -> None:
+    """Whichever of the prompts it was."""
+    stage.fake.script(has("count:9"), [Answer(events=8), Reset()])
+    for _ in range(BreakerSettings().consecutive):
+        broken(stage, model=MODELS["ollama"], prompt=["count:9", "say:a"])
+        stage.gateway.idle()
+    assert stage.gateway.live.report()["ollama", ""][0] == "open"
 
 
 # -- The client leaves
