@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import orjson
 
 from dialects import estimate
+from dialects.as_stream import AS_STREAM
 from dialects.errors import UPSTREAM_BAD, Detail, GatewayError
 from dialects.types import Dialect, JsonObject, Usage
 from pipeline.call import Call, Deadline, Reply
@@ -64,36 +65,76 @@ async def _error_body(response: UpstreamResponse) -> bytes:
         return b""
 
 
-async def _not_a_stream(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
-    body = await _error_body(response)
-    try:
-        if "error" in orjson.loads(body):
-            return dialect.error(502, response.headers, body)
-    except (ValueError, TypeError):
-        pass
-    return invalid_response("The provider answered with one object where a stream was asked for.")
-
-
 async def streamed(call: Call, exchange: Exchange, response: UpstreamResponse, attempt: Try) -> Reply:
     """A stream, read up to its first content. Raises GatewayError or UpstreamError for one that has none."""
     media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media in ("text/html", "text/plain"):
         raise invalid_response("The provider answered with a page instead of a stream.")
     if media == "application/json" and exchange.dialect.framing == "sse":
-        raise await _not_a_stream(exchange.dialect, response)
+        response = await _unasked(exchange.dialect, response, attempt.deadline)
     relay = Relay(call, exchange.dialect, exchange.translator, response, attempt)
     await relay.begin()
     return Reply(200, list(SSE_HEADERS), relay)
 
 
-async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, deadline: Deadline) -> Reply:
-    """One object, checked and settled. Raises GatewayError or UpstreamError."""
+async def _unasked(dialect: Dialect, response: UpstreamResponse, deadline: Deadline) -> UpstreamResponse:
+    """The stream that a provider should have sent, of the one object that it did send."""
+    raw = await _read(response, deadline)
+    try:
+        answer = orjson.loads(raw)
+        if "error" in answer and not dialect.is_answer(answer):
+            raise dialect.error(502, response.headers, raw)
+        stream = AS_STREAM[dialect.name](answer) if dialect.is_answer(answer) else b""
+    except (ValueError, TypeError, AttributeError, KeyError):
+        stream = b""
+    if not stream:
+        raise invalid_response("The provider answered with one object where a stream was asked for.")
+    return _Told(response, stream)
+
+
+class _Told:
+    """An answer that is all here: its body is one piece, or none when that is taken."""
+
+    def __init__(self, response: UpstreamResponse, body: bytes) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self._body = body
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self
+
+    def __aiter__(self) -> _Told:
+        return self
+
+    async def __anext__(self) -> bytes:
+        body, self._body = self._body, b""
+        if not body:
+            raise StopAsyncIteration
+        return body
+
+    def nudge(self) -> None:
+        """Nobody waits for what is here."""
+
+    async def read(self, limit: int) -> bytes:  # noqa: ARG002 - the protocol's signature; it is read already
+        return self._body
+
+    async def aclose(self) -> None:
+        """Its connection is free already."""
+
+
+async def _read(response: UpstreamResponse, deadline: Deadline) -> bytes:
     try:
         async with asyncio.timeout(deadline.remaining()):
             raw = await response.read(ANSWER_LIMIT)
     except TimeoutError:
         raise took_too_long("upstream_timeout") from None
     await response.aclose()
+    return raw
+
+
+async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, deadline: Deadline) -> Reply:
+    """One object, checked and settled. Raises GatewayError or UpstreamError."""
+    raw = await _read(response, deadline)
     try:
         answer = orjson.loads(raw)
     except ValueError:

@@ -88,7 +88,7 @@ class Relay:
             while not self._is_the_clients(held, alive=alive):
                 piece = await self._piece()
                 alive = alive or bool(piece)
-                held += self._missing() if piece is None else self._carry(piece)
+                held += self._last() if piece is None else self._carry(piece)
                 if len(held) > HELD_LIMIT:
                     raise _too_long()
                 if self._failure is not None and self._call.integrity == "atomic":
@@ -137,7 +137,7 @@ class Relay:
             return self._translator.finish() if self._translator else b""
         piece = await self._piece()
         if piece is None:
-            return self._missing()
+            return self._last()
         if not piece:
             return self._ping if self._is_late() else b""
         out = self._carry(piece)
@@ -152,11 +152,21 @@ class Relay:
             raise took_too_long("stream_max_duration")
         return piece
 
-    def _missing(self) -> bytes:
-        """The terminator that a provider left out, if every choice has said why it ends: then nothing is
-        missing but a word. Raises GatewayError where the stream was cut."""
+    def _last(self) -> bytes:
+        """What a body that is over still gives: its last line, which no line end need follow, or the
+        terminator that a provider left out, if every choice has said why it ends: then nothing is missing but
+        a word. Raises GatewayError where the stream was cut."""
+        is_open = self._framer.pending()
+        if is_open and self._upstream.framing == "ndjson":
+            out = self._carry(b"\n")
+            if not self._tap.finished:
+                # Half a line, or one that is not the last.
+                if not (self._begun or self._tap.content):
+                    raise truncated()
+                self._failure = truncated()
+            return out
         ended = self._tap.ended if isinstance(self._tap, ChatTap) else ()
-        if len(ended) < self._call.facts.n or self._framer.pending() or self._upstream.name != CHAT.name:
+        if is_open or len(ended) < self._call.facts.n or self._upstream.name != CHAT.name:
             raise truncated()
         self._tap.see(_DONE)
         return _DONE.raw if self._translator is None else self._translator.event(_DONE)
