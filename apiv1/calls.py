@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from apiv1.base import GatewayView, Visit
 from apiv1.errors import SAFE_HEADERS, request_id_headers
-from apiv1.inbound import check_media
+from apiv1.inbound import check_media, time_limit
 from dialects.errors import bad_request
 from dialects.parse import parse_json, without_bom
 from dialects.types import Dialect
-from pipeline.call import Call, Record, Reply
+from pipeline.call import Call, Deadline, Record, Reply
 from pipeline.failover import SESSION_HEADER
 from providers.kinds import KINDS
 
@@ -36,6 +36,7 @@ class CallView(GatewayView):
         """The pipeline's reply with the headers that every reply has."""
         inbound = visit.inbound
         check_media(inbound)
+        limit = time_limit(inbound)
         raw = without_bom(await inbound.body())
         # Only now: the time that the client took to send is not the gateway's.
         started = time.monotonic()
@@ -64,6 +65,8 @@ class CallView(GatewayView):
             record=record,
             headers={name: inbound.headers[name] for name in _FORWARDABLE if name in inbound.headers},
         )
+        if limit is not None:
+            call.deadline = Deadline.after(limit)
         visit.call = call
         reply = await visit.services.handler(call)
         record.first_byte = time.monotonic()

@@ -14,6 +14,7 @@ from dialects.errors import MEDIA, Detail, GatewayError, bad_request
 # Headers of which two with different values have no meaning.
 _SINGLE = frozenset({"authorization", "x-api-key", "content-type", "content-encoding", "host"})
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 _KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "access_token"})
 
 
@@ -85,6 +86,20 @@ def check_media(inbound: Inbound) -> None:
         raise GatewayError(MEDIA, "The content type must be application/json.", Detail(param="content-type"))
     if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
         raise GatewayError(MEDIA, "The charset must be UTF-8.", Detail(param="content-type"))
+
+
+def time_limit(inbound: Inbound) -> float | None:
+    """Seconds that the client gives the whole call, by the header x-gateway-timeout; None where it says
+    nothing. It can only make it shorter than the gateway would."""
+    value = inbound.headers.get("x-gateway-timeout")
+    if value is None:
+        return None
+    if not _SECONDS.fullmatch(value) or float(value) <= 0:
+        raise bad_request(
+            "The header x-gateway-timeout is a number of seconds above 0, such as 30 or 2.5.",
+            code="invalid_header",
+        )
+    return float(value)
 
 
 def check_query(query: bytes) -> None:

@@ -11,11 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dialects.types import Facts
+from dialects.types import Facts, ModelFacts
 from providers.kinds import KINDS
 from providers.wire import Timeouts
-from routing.plan import Chance, allowed, match, plan
-from routing.snapshot import ApiKey, Credential, Provider, Route, Snapshot, Target, Team
+from routing.plan import FINE, Chance, Condition, allowed, match, plan
+from routing.snapshot import (
+    ApiKey,
+    CatalogueModel,
+    Credential,
+    Price,
+    Provider,
+    Route,
+    Snapshot,
+    Target,
+    Team,
+)
 
 PROVIDER = Provider(
     id=1,
@@ -173,3 +183,131 @@ def test_a_provider_that_needs_no_credential_needs_none() -> None:
 def test_what_a_key_may_use(entries: tuple[str, ...], model: str, may: bool) -> None:
     key = ApiKey(id=1, prefix="gw-x", digest=b"", team=Team(1, "t"), allowed_models=entries)
     assert allowed(key, model) is may
+
+
+# -- how a tier is ordered
+
+
+class Now:
+    """How targets are now, by their ids."""
+
+    def __init__(self, **conditions: Condition) -> None:
+        self._conditions = conditions
+
+    def condition(self, target: Target) -> Condition:
+        return self._conditions.get(f"t{target.id}", FINE)
+
+
+def three(balance: str, **changes: object) -> Snapshot:
+    targets = [Target(id=number, provider=PROVIDER, upstream_model=f"m{number}") for number in (1, 2, 3)]
+    made = replace(route(1, "*", 0, None, *targets), balance=balance, **changes)  # type: ignore[arg-type]  # words of Balance
+    return Snapshot(1, (made,))
+
+
+def first_of(snapshot: Snapshot, now: Now, rounds: int = 3000, **known: object) -> Counter[int]:
+    """How often each target comes first."""
+    draw = random.Random(7).random
+    asked = replace(facts("x"), **known)  # type: ignore[arg-type]  # fields by name
+    return Counter(plan(snapshot, asked, None, Chance(draw, now)).candidates[0].id for _ in range(rounds))
+
+
+def test_least_in_flight_for_its_weight() -> None:
+    now = Now(t1=Condition(in_flight=5), t2=Condition(in_flight=2), t3=Condition(in_flight=9))
+    assert first_of(three("least_in_flight"), now) == {2: 3000}
+    equal = first_of(three("least_in_flight"), Now())
+    assert all(800 < equal[number] < 1200 for number in (1, 2, 3)), "equals share"
+
+
+def test_of_two_drawn_the_quicker_is_asked() -> None:
+    now = Now(t1=Condition(latency=0.1), t2=Condition(latency=0.5), t3=Condition(latency=2.0))
+    first = first_of(three("latency"), now)
+    # The quickest wins unless it was not drawn, the slowest only against nobody.
+    assert first[1] == pytest.approx(2000, abs=150)
+    assert first[2] == pytest.approx(1000, abs=150)
+    assert first[3] == 0
+
+
+def test_a_quick_target_with_a_line_before_it_is_not_quick() -> None:
+    now = Now(t1=Condition(latency=0.1, in_flight=50), t2=Condition(latency=0.5), t3=Condition(latency=0.5))
+    assert first_of(three("latency"), now)[1] == 0
+
+
+def test_cheapest_by_what_this_request_costs() -> None:
+    def price(name: str, read: float | None, written: float | None) -> CatalogueModel:
+        return CatalogueModel("openai", ModelFacts(name=name), Price(read, written))
+
+    rows = {("openai", name): price(name, *prices) for name, *prices in PRICES}
+    snapshot = replace(three("cheapest"), catalogue=rows)
+    assert first_of(snapshot, Now(), prompt_chars=400_000, max_tokens=10) == {1: 3000}
+    assert first_of(snapshot, Now(), prompt_chars=400, max_tokens=10_000) == {2: 3000}
+    ordered = plan(snapshot, facts("x"), None, Chance(random.random)).candidates
+    assert ordered[-1].id == 3, "an unknown price is not free"
+
+
+PRICES: list[tuple[str, float | None, float | None]] = [
+    ("m1", 1.0, 9.0),
+    ("m2", 3.0, 3.0),
+    ("m3", None, None),
+]
+
+
+def test_ordered_as_they_stand() -> None:
+    assert first_of(three("ordered"), Now()) == {1: 3000}
+
+
+def test_a_recovered_target_takes_a_tenth_at_first() -> None:
+    first = first_of(three("weighted"), Now(t1=Condition(ramp=0.1)))
+    assert first[1] == pytest.approx(3000 * 0.1 / 2.1, abs=60)
+
+
+def test_what_is_out_is_left_out_and_says_why_and_until_when() -> None:
+    now = Now(
+        t1=Condition(out="it is ill", ready_in=9.0), t2=Condition(out="its breaker is open", ready_in=4.0)
+    )
+    found = plan(three("ordered"), facts("x"), None, Chance(random.random, now))
+    assert [target.id for target in found.candidates] == [3]
+    assert [left.reason for left in found.left_out] == ["it is ill", "its breaker is open"]
+    assert (found.ready_in, found.panic) == (4.0, False)
+
+
+def test_when_all_are_out_those_with_open_breakers_are_the_last_resort() -> None:
+    def open_for(seconds: float) -> Condition:
+        return Condition(out="open", ready_in=seconds, last_resort=True)
+
+    now = Now(t1=open_for(9), t2=open_for(4), t3=Condition(out="held open"))
+    found = plan(three("ordered"), facts("x"), None, Chance(random.random, now))
+    assert [target.id for target in found.candidates] == [2, 1]
+    assert found.panic
+
+
+def test_full_targets_are_kept_apart() -> None:
+    found = plan(three("ordered"), facts("x"), None, Chance(random.random, Now(t2=Condition(full=True))))
+    assert [target.id for target in found.candidates] == [1, 3]
+    assert [target.id for target in found.full] == [2]
+
+
+def test_a_canary_sees_its_share_of_the_keys_and_always_the_same_ones() -> None:
+    targets = (Target(1, PROVIDER, "stable", weight=9), Target(2, PROVIDER, "canary", weight=1))
+    snapshot = Snapshot(1, (replace(route(1, "*", 0, None, *targets), affinity="key"),))
+
+    def where(key: str) -> int:
+        chance = Chance(random.random, word=lambda affinity: key if affinity == "key" else "")
+        return plan(snapshot, facts("x"), None, chance).candidates[0].id
+
+    homes = {f"key {number}": where(f"key {number}") for number in range(4000)}
+    assert Counter(homes.values())[2] == pytest.approx(400, abs=80)
+    assert all(where(key) == home for key, home in homes.items())
+
+
+def test_more_weight_moves_keys_only_to_the_canary() -> None:
+    def home(key: str, weight: int) -> int:
+        targets = (Target(1, PROVIDER, "stable", weight=9), Target(2, PROVIDER, "canary", weight=weight))
+        snapshot = Snapshot(1, (replace(route(1, "*", 0, None, *targets), affinity="key"),))
+        chance = Chance(random.random, word=lambda _: key)
+        return plan(snapshot, facts("x"), None, chance).candidates[0].id
+
+    before = [home(f"key {number}", 1) for number in range(2000)]
+    after = [home(f"key {number}", 3) for number in range(2000)]
+    moved = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert moved
+    assert set(moved) == {(1, 2)}
