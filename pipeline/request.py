@@ -12,8 +12,9 @@ import orjson
 
 from dialects.errors import GatewayError, bad_request
 from dialects.parse import merge_patch, splice
+from dialects.seals import foreign_reasoning
 from dialects.table import DIALECTS, TRANSLATORS
-from dialects.types import Dialect, ModelFacts, Translator
+from dialects.types import Dialect, JsonObject, ModelFacts, Translator
 from pipeline.call import Call
 from providers.wire import UpstreamRequest
 from routing.snapshot import Target
@@ -46,9 +47,10 @@ def translate(call: Call, target: Target, spoken: str) -> Exchange:
     dialect = DIALECTS[spoken]
     path = kind.paths[spoken]
     if spoken == client:
-        patch = _patch(call, target, model)
+        removed, lost = foreign_reasoning(client, call.raw, call.body)
         # Another target may have been tried before, with a translator that dropped something.
-        call.record.dropped = []
+        _note_losses(call, lost)
+        patch = _patch(call, target, model, removed)
         return Exchange(dialect, None, path, splice(call.raw, patch) if patch else call.raw)
     translator = TRANSLATORS[client, spoken]()
     body = translator.request(call.body, known(call, target))
@@ -56,10 +58,14 @@ def translate(call: Call, target: Target, spoken: str) -> Exchange:
         body.pop("stream_options", None)
     if target.body_patch:
         body = merge_patch(body, target.body_patch)
-    call.record.dropped = translator.dropped
-    if translator.dropped and call.record.losses == "strict":
-        raise _would_lose(translator.dropped)
+    _note_losses(call, translator.dropped)
     return Exchange(dialect, translator, path, orjson.dumps(body))
+
+
+def _note_losses(call: Call, names: list[str]) -> None:
+    call.record.dropped = names
+    if names and call.record.losses == "strict":
+        raise _would_lose(names)
 
 
 def _would_lose(names: Sequence[str]) -> GatewayError:
@@ -71,9 +77,9 @@ def _would_lose(names: Sequence[str]) -> GatewayError:
     )
 
 
-def _patch(call: Call, target: Target, model: str) -> dict[str, Any]:
-    """Top-level fields that must differ from what the client sent."""
-    patch: dict[str, Any] = {}
+def _patch(call: Call, target: Target, model: str, removed: JsonObject) -> dict[str, Any]:
+    """Top-level fields that must differ from what the client sent; `removed`: those that do already."""
+    patch: dict[str, Any] = dict(removed)
     if model != call.facts.model:
         patch["model"] = model
     facts = call.facts
