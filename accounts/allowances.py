@@ -220,9 +220,11 @@ class Budget(Scoped):
     def clean(self) -> None:
         """Tokens are whole, and money has a bound."""
         super().clean()
-        if self.amount is None:
+        amount: object = self.amount
+        if not isinstance(amount, Decimal) or not amount.is_finite():
+            # The field has said so itself.
             return
-        if self.unit == "tokens" and self.amount != self.amount.to_integral_value():
+        if self.unit == "tokens" and amount != amount.to_integral_value():
             raise ValidationError({"amount": "Tokens are whole."})
-        if self.unit == "usd" and self.amount > MAX_USD:
+        if self.unit == "usd" and amount > MAX_USD:
             raise ValidationError({"amount": f"At most {MAX_USD} US dollars."})

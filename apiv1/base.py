@@ -48,6 +48,10 @@ class Status(Protocol):
         """True when it can take traffic."""
         ...
 
+    def degraded(self) -> bool:
+        """True when it can, and something needs a person all the same."""
+        ...
+
     async def report(self) -> dict[str, Any]:
         """Details for those who have a key: no secrets, addresses or other teams' names."""
         ...
@@ -160,7 +164,10 @@ class GatewayView(APIView):
         else:
             call.record.outcome, call.record.code, call.record.status = "error", error.code, status
             call.close()
-        return error_reply(family, error, inbound.request_id)
+        reply = error_reply(family, error, inbound.request_id)
+        if call is not None:
+            reply.headers += call.reply_headers
+        return reply
 
     def _lost(self, visit: Visit) -> None:
         """The client has left, or the gateway goes down, before there was a reply."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 from apiv1.base import GatewayView, Visit
 from apiv1.errors import SAFE_HEADERS, request_id_headers
 from apiv1.inbound import check_media, time_limit
-from dialects.errors import bad_request
+from dialects.errors import GatewayError, bad_request
 from dialects.parse import parse_json, without_bom
 from dialects.types import Dialect
 from pipeline.call import Call, Deadline, Record, Reply
@@ -72,19 +72,26 @@ class CallView(GatewayView):
         record.first_byte = time.monotonic()
         record.status = reply.status
         reply.call = call
-        reply.headers += _headers(call)
+        reply.headers += [*SAFE_HEADERS, *request_id_headers(call.id), *_told(call)]
+        reply.headers += call.reply_headers
+        return reply
+
+    def _failed(self, visit: Visit, error: GatewayError) -> Reply:
+        reply = super()._failed(visit, error)
+        if visit.call is not None:
+            reply.headers += _told(visit.call)
         return reply
 
 
-def _headers(call: Call) -> Iterable[tuple[str, str]]:
-    yield from SAFE_HEADERS
-    yield from request_id_headers(call.id)
+def _told(call: Call) -> Iterable[tuple[str, str]]:
+    """Who was asked last, and what could not travel there."""
     record = call.record
     if record.provider:
         yield "x-gateway-provider", _clean(record.provider)
     if record.attempts and record.attempts[-1].upstream_request_id:
         yield "x-upstream-request-id", _clean(record.attempts[-1].upstream_request_id)
-    if record.dropped and record.losses != "silent":
+    # A strict route drops nothing: it refuses, and its refusal names the fields.
+    if record.dropped and record.losses == "warn":
         yield "x-gateway-dropped", ", ".join(map(_clean, record.dropped))[:_MAX_DROPPED]
 
 

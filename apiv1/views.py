@@ -161,7 +161,7 @@ class Ready(GatewayView):
     async def get(self, visit: Visit) -> Reply:
         status = visit.services.status
         ready = status.ready()
-        body: dict[str, Any] = {"ready": ready}
+        body: dict[str, Any] = {"ready": ready, "degraded": status.degraded()}
         if visit.caller is not None:
             body |= await status.report()
         reply = json_reply(visit, body)

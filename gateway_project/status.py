@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Protocol
 
-import redis.asyncio
-from redis.exceptions import RedisError
-
+from pipeline.breaker import State
 from pipeline.health import ProviderHealth
+from pipeline.live import LiveState
+from pipeline.slots import Place
+from pipeline.stores import Store
 from routing.snapshot import Provider
 from routing.watch import SnapshotHolder, Watcher
-
-# A probe waits for this answer: a Redis that needs longer is not well.
-_PING_SECONDS = 0.5
 
 
 class Process(Protocol):
@@ -26,6 +23,16 @@ class Process(Protocol):
     def in_flight(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Where the parts of a report are known: configuration, database, last attempts, live state."""
+
+    holder: SnapshotHolder
+    watcher: Watcher
+    health: ProviderHealth
+    live: LiveState
+
+
 class GatewayStatus:
     """Ready while a configuration is in force and the process is not about to end. A database or Redis that
     has gone away since does not take the gateway out of service: what is in memory goes on serving."""
@@ -36,33 +43,35 @@ class GatewayStatus:
         holder: SnapshotHolder,
         watcher: Watcher,
         health: ProviderHealth,
-        redis_url: str | None,
+        store: Store | None,
     ) -> None:
         self._process = process
         self._holder = holder
         self._watcher = watcher
         self._health = health
-        self._redis = (
-            None
-            if redis_url is None
-            else redis.asyncio.Redis.from_url(
-                redis_url, socket_timeout=_PING_SECONDS, socket_connect_timeout=_PING_SECONDS
-            )
-        )
+        # None: no Redis is configured.
+        self._store = store
 
     def ready(self) -> bool:
         """True when this process can take traffic."""
         return self._holder.current.revision > 0 and not self._process.draining
 
+    def degraded(self) -> bool:
+        """True when something needs a person: the database or Redis is away."""
+        return not self._watcher.fresh() or (self._store is not None and self._store.degraded)
+
     async def report(self) -> dict[str, Any]:
-        """The parts, for whoever has a key. `degraded` is true when something needs a person."""
+        """The parts, for whoever has a key."""
         age = self._watcher.age
         database = {"ok": self._watcher.fresh(), "seconds_ago": None if age is None else round(age, 1)}
-        cache = {"configured": self._redis is not None, "ok": await self._ping()}
-        providers = {name: self._provider(row) for name, row in self._holder.current.providers.items()}
+        store = self._store
+        cache = {"configured": store is not None, "ok": None if store is None else not store.degraded}
+        breakers = self._live.report()
+        providers = {
+            name: self._provider(row, breakers) for name, row in self._holder.current.providers.items()
+        }
         return {
             "draining": self._process.draining,
-            "degraded": not database["ok"] or cache["ok"] is False,
             "in_flight": self._process.in_flight,
             "revision": self._holder.current.revision,
             "database": database,
@@ -70,26 +79,19 @@ class GatewayStatus:
             "providers": providers,
         }
 
-    async def aclose(self) -> None:
-        """Close the connection to Redis."""
-        if self._redis is not None:
-            await self._redis.aclose()
-
-    def _provider(self, provider: Provider) -> dict[str, Any]:
+    def _provider(self, provider: Provider, breakers: Mapping[Place, tuple[State, float]]) -> dict[str, Any]:
         usable = bool(provider.credentials) or not provider.kind.needs_credential
+        # Open ones only: the others are as they should be.
+        left_alone = {
+            model or "*": round(seconds, 1)
+            for (name, model), (state, seconds) in breakers.items()
+            if name == provider.name and state == "open"
+        }
         return {
             "kind": provider.kind.name,
             "enabled": provider.enabled,
             "has_credential": usable,
+            "breaker_mode": provider.breaker.mode,
+            "open_breakers": left_alone,
             **self._health.report(provider.name),
         }
-
-    async def _ping(self) -> bool | None:
-        if self._redis is None:
-            return None
-        try:
-            async with asyncio.timeout(_PING_SECONDS * 2):
-                await self._redis.ping()
-        except (RedisError, OSError, TimeoutError):
-            return False
-        return True

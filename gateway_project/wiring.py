@@ -7,6 +7,7 @@ import gc
 import random
 import traceback
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import structlog
@@ -20,22 +21,31 @@ from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.env import Config
-from gateway_project.status import GatewayStatus
+from gateway_project.status import GatewayStatus, Knowledge
+from pipeline.breaker_share import BreakerShare
 from pipeline.build import build
 from pipeline.call import Refusal
 from pipeline.errand import Means
 from pipeline.health import ProviderHealth
+from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState
 from pipeline.losses import LossBook
+from pipeline.memory import MemoryStore
 from pipeline.metrics import Metrics
 from pipeline.news import LiveNews
+from pipeline.notices import Notices
+from pipeline.purse import Counters, Treasury
+from pipeline.redis_store import RedisStore, Reports
+from pipeline.redis_link import RedisLink
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
+from pipeline.stores import Store
 from providers.apps import ProvidersConfig
 from providers.crypto import Vault
 from providers.sandbox import SandboxTransport
 from providers.transport import HttpTransport
 from providers.wire import Transport
+from routing.allowances import Budget
 from routing.loss_table import LossTable
 from routing.losses import LossWriter
 from routing.snapshot import EMPTY
@@ -69,11 +79,20 @@ class Gateway:
         losses = LossBook()
         live = LiveState(Slots(), LiveNews(self._log, registry))
         self._loss_writer = LossWriter(losses, LossTable())
-        self._status = GatewayStatus(self, self._holder, self._watcher, health, config.redis_url)
+        limits = LimitMetrics(registry)
+        self._notices = Notices(self._transports["http"], limits)
+        self._store = _store(config, self._notices, limits)
+        self._notices.share(self._store.first)
+        treasury = Treasury(Counters(self._store, _unwritten), self._notices, limits)
+        self._status = GatewayStatus(
+            self, self._holder, self._watcher, health, self._store if config.redis_url else None
+        )
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
-            handler=build(self._transports, [metrics, requests, health, losses], Means(live, random.random)),
+            handler=build(
+                self._transports, [metrics, requests, health, losses], Means(live, random.random), treasury
+            ),
             book=_DoorBooks([metrics, requests]),
             status=self._status,
             fault=self._fault,
@@ -90,6 +109,7 @@ class Gateway:
         where there is nothing of that either, /ready says no until the watcher finds it."""
         await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
         self._loss_writer.start()
+        await self._store.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
         gc.collect()
@@ -102,8 +122,11 @@ class Gateway:
     async def stop(self) -> None:
         """Give back what is held. The server calls it after the last request."""
         self._watcher.stop()
+        if self._breakers is not None:
+            await self._breakers.stop()
         await asyncio.to_thread(self._loss_writer.stop)
-        await self._status.aclose()
+        await self._notices.aclose()
+        await self._store.stop()
         for transport in self._transports.values():
             await transport.aclose()
 
@@ -115,6 +138,20 @@ class Gateway:
             error=type(error).__name__,
             where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
         )
+
+
+def _unwritten(_budget: Budget, _start: datetime) -> int:
+    """What is spent of a budget before its counter begins: nothing is written down of it."""
+    return 0
+
+
+def _store(config: Config, notices: Notices, metrics: LimitMetrics) -> Store:
+    """Where limits and budgets are counted. Without Redis each worker lets its share through."""
+    local = MemoryStore(config.workers, notices.hear)
+    if config.redis_url is None:
+        return local
+    reports = Reports(metrics.degraded, metrics.rebuilt, metrics.waiting, metrics.lost)
+    return RedisStore(config.redis_url, local, notices.hear, reports)
 
 
 class _DoorBooks:

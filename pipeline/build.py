@@ -9,13 +9,17 @@ from pipeline.errand import Means
 from pipeline.failover import Failover
 from pipeline.fanout import Fanout
 from pipeline.observe import Book, Observe
+from pipeline.purse import Purse, Treasury
 from pipeline.upstream import Upstream
 from providers.wire import Transport
 
 
-def build(transports: Mapping[str, Transport], books: Sequence[Book], means: Means) -> Handler:
+def build(
+    transports: Mapping[str, Transport], books: Sequence[Book], means: Means, treasury: Treasury
+) -> Handler:
     """The whole pipeline as one handler."""
     handler: Handler = Upstream(transports)
     handler = Fanout(handler)
     handler = Failover(handler, means)
+    handler = Purse(handler, treasury)
     return Observe(handler, books)

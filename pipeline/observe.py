@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.call import Call, Handler, Record, Reply
+from pipeline.prices import cost_of, used_by
 
 
 class Book(Protocol):
@@ -27,9 +28,11 @@ class Observe:
         record = call.record
         for book in self._books:
             book.opened(record)
-        call.on_close(lambda: self._close(record))
+        call.on_close(lambda: self._close(call))
         return await self._inner(call)
 
-    def _close(self, record: Record) -> None:
+    def _close(self, call: Call) -> None:
+        record = call.record
+        record.cost = cost_of(call, used_by(call))
         for book in self._books:
             book.closed(record)

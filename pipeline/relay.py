@@ -217,6 +217,7 @@ class Relay:
             if not carried:
                 raise
             self._failure = error
+        self._call.record.output_chars = tap.output_chars
         return b"".join(out)
 
     def _fail(self, error: GatewayError) -> bytes:

@@ -121,7 +121,9 @@ def test_s43_ready_gives_details_only_to_who_has_a_key(live: LiveGateway, key: s
         wire.head("GET", "/ready", headers, key=False)
         reply = wire.reply("GET")
     assert reply.status == 200
-    assert reply.json == ({"ready": True, "detail": "for key holders"} if key == "good" else {"ready": True})
+    assert reply.json == (
+        {"ready": True, "degraded": False, **({"detail": "for key holders"} if key == "good" else {})}
+    )
 
 
 HOSTS = [

@@ -180,7 +180,7 @@ def test_errors(running: Running) -> None:
 
 def test_health_and_readiness(running: Running) -> None:
     assert running.get("/health").json() == {"status": "ok"}
-    assert running.get("/ready").json() == {"ready": True}
+    assert running.get("/ready").json() == {"ready": True, "degraded": False}
     report = running.get("/ready", authorization=f"Bearer {KEY}").json()
     assert (report["ready"], report["database"]["ok"]) == (True, True)
     assert {"openai", "anthropic", "ollama", "sandbox"} <= set(report["providers"])

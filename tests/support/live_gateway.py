@@ -34,9 +34,15 @@ from apiv1.urls import EXACT, PREFIXES
 from pipeline.build import build
 from pipeline.call import Record, Refusal
 from pipeline.errand import Means
+from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState
+from pipeline.memory import MemoryStore
 from pipeline.metrics import Metrics
+from pipeline.notices import Notices
+from pipeline.purse import Counters, Treasury
+from pipeline.redis_store import RedisStore, Reports
 from pipeline.slots import Slots
+from pipeline.stores import Store
 from providers.kinds import KINDS
 from providers.transport import HttpTransport, PooledTransport
 from providers.wire import Timeouts
@@ -72,6 +78,9 @@ class AlwaysReady:
     def ready(self) -> bool:
         return True
 
+    def degraded(self) -> bool:
+        return False
+
     async def report(self) -> dict[str, Any]:
         return {"detail": "for key holders"}
 
@@ -79,7 +88,7 @@ class AlwaysReady:
 class LiveGateway:
     """A gateway in a thread, in front of one fake upstream."""
 
-    def __init__(self, fake: FakeUpstream, **door: Any) -> None:
+    def __init__(self, fake: FakeUpstream, redis_url: str | None = None, **door: Any) -> None:
         self.fake = fake
         self.key = issue()
         self.ears = Ears()
@@ -94,12 +103,20 @@ class LiveGateway:
         self.pauses: list[float] = []
         self.skipped = 0.0
         self.live = LiveState(Slots(), clock=lambda: time.monotonic() + self.skipped)
+        # What the ledger would say is spent of any budget.
+        self.spent = 0
+        limits = LimitMetrics(self.registry)
+        self.notices = Notices(self.transport, limits)
+        self.store = self._store(redis_url, limits)
+        self.notices.share(lambda key, seconds: self.store.first(key, seconds))
+        self.counters = Counters(self.store, lambda _budget, _start: self.spent)
+        treasury = Treasury(self.counters, self.notices, limits)
         metrics = Metrics(self.registry)
         means = Means(self.live, random.random, self._pause)
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
-            handler=build({"http": self.transport}, [metrics, self.ears], means),
+            handler=build({"http": self.transport}, [metrics, self.ears], means, treasury),
             book=self.ears,
             status=AlwaysReady(),
             fault=lambda _, error: self.faults.append(error),
@@ -109,6 +126,13 @@ class LiveGateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+
+    def _store(self, redis_url: str | None, metrics: LimitMetrics | None = None) -> Store:
+        local = MemoryStore(watch=self.notices.hear)
+        if redis_url is None or metrics is None:
+            return local
+        reports = Reports(metrics.degraded, metrics.rebuilt, metrics.waiting, metrics.lost)
+        return RedisStore(redis_url, local, self.notices.hear, reports)
 
     # -- addresses
 
@@ -163,6 +187,8 @@ class LiveGateway:
         self.faults.clear()
         self.pauses.clear()
         self.live.forget()
+        self.spent = 0
+        self.store = self.counters.store = self._store(None)
         self.fresh = True
         self.use(self.snapshot())
 
@@ -245,7 +271,10 @@ class LiveGateway:
         async def serve() -> None:
             self._loop = asyncio.get_running_loop()
             assert self._server is not None
+            await self.store.start()
             await self._server.serve(sockets=[listener])
+            await self.notices.aclose()
+            await self.store.stop()
             await self.transport.aclose()
 
         with asyncio.Runner() as runner:
