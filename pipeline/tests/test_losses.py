@@ -119,6 +119,23 @@ def test_otherwise_it_is_dropped_and_on_the_record(
     assert not NAMES[pair.surface] & fake.last.json.keys()
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("pair", ACROSS, ids=str)
+@pytest.mark.parametrize("losses", ["warn", "silent"])
+def test_an_error_says_it_too(
+    live: LiveGateway, fake: FakeUpstream, losses: Losses, pair: Pair, stream: bool
+) -> None:
+    """Who gets a provider's refusal may have it for want of a field."""
+    serve(live, losses, pair.kind)
+    fake.script("", [Json(400, {"error": {"message": "no"}})], times=1)
+    answer = ask(live, pair, stream=stream, extra=LOST[pair.surface])
+    assert answer.status == 400
+    assert answer.header("x-gateway-provider") == pair.kind
+    named = answer.header("x-gateway-dropped")
+    assert set(named.split(", ") if named else ()) == (NAMES[pair.surface] if losses == "warn" else set())
+    assert set(live.wait_record().dropped) == NAMES[pair.surface]
+
+
 def test_what_an_earlier_target_lost_is_not_said_of_the_one_that_answered(
     live: LiveGateway, fake: FakeUpstream
 ) -> None:
