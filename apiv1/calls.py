@@ -73,6 +73,7 @@ class CallView(GatewayView):
         record.status = reply.status
         reply.call = call
         reply.headers += [*SAFE_HEADERS, *request_id_headers(call.id), *_told(call)]
+        reply.headers += call.reply_headers
         return reply
 
     def _failed(self, visit: Visit, error: GatewayError) -> Reply:
