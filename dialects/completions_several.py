@@ -67,7 +67,10 @@ class Strands:
         return done if usage is None else frame_json({**self._head, "choices": [], "usage": usage}) + done
 
     def _chunk(self, which: int, event: Event) -> bytes:
-        if not event.data or event.data == b"[DONE]":
+        if not event.data:
+            # A sign of life.
+            return event.raw
+        if event.data == b"[DONE]":
             return b""
         chunk = event.json()
         if not self._head:

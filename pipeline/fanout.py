@@ -6,21 +6,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import orjson
 
 from dialects.completions import COMPLETIONS
 from dialects.completions_several import Strands, joined, several
 from dialects.errors import GatewayError
+from dialects.sse import COMMENT
 from dialects.types import JsonObject, Usage
-from pipeline.answer import ANSWER_LIMIT
+from pipeline.answer import ANSWER_LIMIT, JSON_HEADERS, SSE_HEADERS
 from pipeline.call import Body, Call, Handler, Reply
-from pipeline.failures import invalid_response
-
-Result = TypeVar("Result")
+from pipeline.failures import invalid_response, truncated
+from pipeline.relay import HELD_LIMIT, KEEPALIVE_SECONDS
 
 # Calls of one request that are at the provider at the same time: sooner done than one after the other, and
 # not much more of a provider's limits than other requests take.
@@ -47,42 +46,37 @@ class Fanout:
             call.record.upstream_seconds += time.monotonic() - started
 
     async def _whole(self, parts: _Parts) -> Reply:
-        answers: dict[int, bytes] = {}
-        headers: list[tuple[str, str]] = []
+        replies: dict[int, bytes] = {}
 
-        async def work(waiting: Iterator[int]) -> None:
-            for which in waiting:
-                reply = await self._inner(parts.calls[which])
-                answers[which] = _bytes(reply)
-                headers[:] = reply.headers
-                if sum(map(len, answers.values())) > ANSWER_LIMIT:
-                    raise invalid_response("The provider's answers together are too large.")
+        async def ask(which: int) -> None:
+            replies[which] = _bytes(await self._inner(parts.calls[which]))
+            if sum(map(len, replies.values())) > ANSWER_LIMIT:
+                raise _too_large()
 
-        waiting = iter(range(len(parts.calls)))
+        every = range(len(parts.calls))
         try:
-            await _together([work(waiting) for _ in range(PARALLEL)])
+            await _side_by_side(every, ask)
         except GatewayError:
             parts.give_up()
             raise
         finally:
             parts.settle()
-        in_order = [orjson.loads(answers[which]) for which in range(len(parts.calls))]
-        return Reply(200, headers, orjson.dumps(joined(in_order, parts.call.facts.n)))
+        answers = [orjson.loads(replies[which]) for which in every]
+        return Reply(200, list(JSON_HEADERS), orjson.dumps(joined(answers, parts.call.facts.n)))
 
     async def _stream(self, parts: _Parts) -> Reply:
-        """The reply when the first few streams have begun: what fails before can still be a status, or go to
-        another target."""
         streams = _Streams(parts, self._inner)
         try:
-            reply = await streams.begin()
+            await streams.begin()
         except BaseException as error:
             if isinstance(error, GatewayError):
                 parts.give_up()
             parts.settle()
             await streams.aclose()
             raise
-        parts.call.on_close(parts.settle)
-        return replace(reply, body=streams)
+        parts.tell_losses()
+        parts.call.on_close(parts.close)
+        return Reply(200, list(SSE_HEADERS), streams)
 
 
 class _Parts:
@@ -97,7 +91,7 @@ class _Parts:
         call = self.call
         # The attempts are the request's own at once; the rest is added up when it is known. What arrived goes
         # to nobody as it is.
-        record = replace(call.record, dropped=[], usage=None, upstream_seconds=0.0)
+        record = replace(call.record, dropped=[], usage=None, upstream_seconds=0.0, output_chars=0)
         return replace(
             call,
             body=body,
@@ -107,6 +101,12 @@ class _Parts:
             _closed=False,
         )
 
+    def close(self) -> None:
+        """What the client's stream comes to when it is over."""
+        self.settle()
+        begun = [part.record.first_content for part in self.calls if part.record.first_content]
+        self.call.record.first_content = min(begun, default=0.0)
+
     def settle(self) -> None:
         """Close the calls and write down what they lost and used, all together."""
         record = self.call.record
@@ -115,6 +115,10 @@ class _Parts:
         self.tell_losses()
         used = [part.record.usage for part in self.calls]
         record.usage = _sum([usage for usage in used if usage is not None])
+
+    def count(self) -> None:
+        """Write down how much the streams have said so far."""
+        self.call.record.output_chars = sum(part.record.output_chars for part in self.calls)
 
     def tell_losses(self) -> None:
         """Write down which fields could not travel: known when the calls have been sent."""
@@ -129,7 +133,11 @@ class _Parts:
 
 
 class _Streams:
-    """The body of all the streams. A failure in one is told in-band and ends them all."""
+    """The body of all the streams, chunk by chunk as they come. A failure in one is told in-band and ends
+    them all.
+
+    `begin` first: what fails before it returns can still be a status, or go to another target.
+    """
 
     def __init__(self, parts: _Parts, inner: Handler) -> None:
         self._parts = parts
@@ -138,41 +146,42 @@ class _Streams:
         self._waiting = iter(range(len(parts.calls)))
         self._bodies: dict[int, Body] = {}
         self._reads: dict[asyncio.Task[bytes | None], int] = {}
+        self._held = b""
         self._failure = b""
         self._over = False
 
-    async def begin(self) -> Reply:
-        """Begin the first few streams. Raises what the first of them to fail raises."""
-        calls = self._parts.calls
+    async def begin(self) -> None:
+        """Begin the first few streams; if the call is `atomic`, take them all in to their ends. Raises what
+        the first of them to fail raises."""
+        if self._parts.call.integrity == "atomic":
+            await _side_by_side(self._waiting, self._hold)
+            return
         first = list(itertools.islice(self._waiting, PARALLEL))
-        reply, *_ = await _together([self._begin(which) for which in first])
-        self._parts.tell_losses()
-        self._parts.call.record.first_content = min(
-            (calls[which].record.first_content for which in first if calls[which].record.first_content),
-            default=0.0,
-        )
+        await _side_by_side(first, self._begin)
         for which in first:
             self._read_on(which)
-        return reply
 
     def __aiter__(self) -> _Streams:
         return self
 
     async def __anext__(self) -> bytes:
-        while self._reads:
-            done, _ = await asyncio.wait(self._reads, return_when=asyncio.FIRST_COMPLETED)
-            out = b"".join(map(self._take, done))
+        out, self._held = self._held, b""
+        while self._reads and not out:
+            done, _ = await asyncio.wait(
+                self._reads, timeout=KEEPALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            out = b"".join(map(self._take, done)) if done else COMMENT
             if self._failure:
                 # Not before what the others have said; but their bills stop at once.
                 await self._stop()
                 self._parts.give_up()
                 return out + self._failure
-            if out:
-                return out
-        if self._over:
+        if not (out or self._over):
+            self._over = True
+            out = self._strands.end()
+        if not out:
             raise StopAsyncIteration
-        self._over = True
-        return self._strands.end()
+        return out
 
     async def aclose(self) -> None:
         """Stop all reading and close what is not at its end. Idempotent."""
@@ -188,12 +197,20 @@ class _Streams:
         await asyncio.gather(*reads, return_exceptions=True)
         await asyncio.gather(*(body.aclose() for body in self._bodies.values()))
 
-    async def _begin(self, which: int) -> Reply:
+    async def _begin(self, which: int) -> None:
         reply = await self._inner(self._parts.calls[which])
         if isinstance(reply.body, bytes):
             raise TypeError("a stream was asked for")
         self._bodies[which] = reply.body
-        return reply
+
+    async def _hold(self, which: int) -> None:
+        """Keep a stream that is complete."""
+        while (piece := await self._read(which)) is not None:
+            if self._parts.calls[which].record.outcome == "error":
+                raise truncated()
+            self._held += self._strands.carry(which, piece)
+            if len(self._held) > HELD_LIMIT:
+                raise _too_large()
 
     async def _read(self, which: int) -> bytes | None:
         """The next piece of a stream, which is begun if it waited; None at its end."""
@@ -204,6 +221,7 @@ class _Streams:
         if piece is None:
             self._parts.calls[which].close()
             await body.aclose()
+            del self._bodies[which]
         return piece
 
     def _read_on(self, which: int) -> None:
@@ -220,6 +238,7 @@ class _Streams:
                 return self._fail(record.code, piece)
             if piece is not None:
                 out = self._strands.carry(which, piece)
+                self._parts.count()
                 self._read_on(which)
                 return out
         except GatewayError as error:
@@ -248,19 +267,24 @@ def _bodies(call: Call) -> list[JsonObject]:
     return [] if COMPLETIONS.name in target.provider.kind.dialects(model) else several(call.body)
 
 
-async def _together(jobs: Sequence[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """What all of them return, run side by side. Raises what the first to fail raises; the others are
+async def _side_by_side(every: Iterable[int], job: Callable[[int], Awaitable[None]]) -> None:
+    """Do the job for each of them, a few at a time. Raises what the first to fail raises; the others are
     cancelled and have ended by then."""
+    waiting = iter(every)
+
+    async def work() -> None:
+        for which in waiting:
+            await job(which)
+
     failed: Sequence[BaseException] = ()
-    tasks: list[asyncio.Task[Result]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks += map(group.create_task, jobs)
+            for _ in range(PARALLEL):
+                group.create_task(work())
     except BaseExceptionGroup as caught:
         failed = caught.exceptions
     if failed:
         raise failed[0]
-    return [task.result() for task in tasks]
 
 
 def _sum(usages: Sequence[Usage]) -> Usage | None:
@@ -275,6 +299,10 @@ def _sum(usages: Sequence[Usage]) -> Usage | None:
         reasoning=sum(usage.reasoning for usage in usages),
         source="estimated" if any(usage.source == "estimated" for usage in usages) else "provider",
     )
+
+
+def _too_large() -> GatewayError:
+    return invalid_response("The provider's answers are too large together.")
 
 
 def _bytes(reply: Reply) -> bytes:

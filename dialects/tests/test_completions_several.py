@@ -119,6 +119,10 @@ def test_streams_are_one() -> None:
     assert told == [(2, "c\u2028", None), (0, "a", None), (1, "b", None), (2, "", "length")]
 
 
+def test_a_sign_of_life_goes_on() -> None:
+    assert Strands(2, 1).carry(1, b": ping\n\n") == b": ping\n\n"
+
+
 def test_streams_without_usage_have_none() -> None:
     strands = Strands(2, 1)
     assert strands.carry(0, chunk(1, piece("a", 0, "stop")) + DONE)

@@ -14,15 +14,16 @@ import pytest
 from dialects.chat import CHAT
 from dialects.completions import COMPLETIONS
 from dialects.errors import BAD_REQUEST, UPSTREAM_BAD, Detail, GatewayError
+from dialects.sse import COMMENT
 from dialects.types import Dialect, Usage
 from pipeline import fanout
+from pipeline.answer import JSON_HEADERS, SSE_HEADERS
 from pipeline.call import Attempt, Call, Record, Reply
 from pipeline.fanout import PARALLEL, Fanout
 from providers.kinds import KINDS
 from providers.wire import Timeouts
 from routing.snapshot import ApiKey, Provider, Snapshot, Target, Team
 
-HEADERS = [("content-type", "text/event-stream")]
 FAILURE = GatewayError(UPSTREAM_BAD, "it failed", Detail(code="upstream_error"))
 
 
@@ -104,11 +105,11 @@ class Inner:
             record.first_content = time.monotonic()
             call.on_close(lambda: self._count(call))
             body = self.bodies[prompt] = Pieces(call, self.streams(prompt))
-            return Reply(200, list(HEADERS), body)
+            return Reply(200, [], body)
         self._count(call)
         choice = {"text": prompt.upper(), "index": 0, "logprobs": None, "finish_reason": "stop"}
         made = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "m", "choices": [choice]}
-        return Reply(200, [("content-type", "application/json")], orjson.dumps(made))
+        return Reply(200, [], orjson.dumps(made))
 
     def _count(self, call: Call) -> None:
         call.record.usage = Usage(call.facts.prompt_chars, 1)
@@ -191,6 +192,7 @@ PROMPTS = [f"p{number}" for number in range(PARALLEL * 2 + 1)]
 async def test_no_more_than_a_few_at_once_and_all_in_order(inner: Inner) -> None:
     call = a_call(PROMPTS)
     reply = await Fanout(inner)(call)
+    assert (reply.status, reply.headers) == (200, list(JSON_HEADERS))
     assert isinstance(reply.body, bytes)
     choices = orjson.loads(reply.body)["choices"]
     assert [(one["index"], one["text"]) for one in choices] == [
@@ -269,14 +271,13 @@ async def begun(inner: Inner, prompts: list[str]) -> tuple[Call, Any]:
     call = a_call(prompts, stream=True)
     reply = await Fanout(inner)(call)
     assert not isinstance(reply.body, bytes)
-    assert reply.headers == HEADERS
+    assert reply.headers == list(SSE_HEADERS)
     return call, reply.body
 
 
 def told(raw: bytes) -> list[tuple[int, str, str | None]]:
-    chunks = [
-        orjson.loads(one.removeprefix(b"data: ")) for one in raw.split(b"\n\n")[:-1] if b"[DONE]" not in one
-    ]
+    frames = [one.removeprefix(b"data: ") for one in raw.replace(COMMENT, b"").split(b"\n\n")[:-1]]
+    chunks = [orjson.loads(one) for one in frames if one != b"[DONE]"]
     return [(c["index"], c["text"], c["finish_reason"]) for one in chunks for c in one.get("choices", ())]
 
 
@@ -307,7 +308,6 @@ async def test_streams_come_as_they_come(inner: Inner) -> None:
 async def test_a_few_begin_and_the_others_follow(inner: Inner) -> None:
     call, body = await begun(inner, PROMPTS)
     assert [one.body["prompt"] for one in inner.calls] == PROMPTS[:PARALLEL]
-    assert call.record.first_content > 0
     assert call.record.dropped == ["seed"]
     raw = b"".join([piece async for piece in body])
     assert [one.body["prompt"] for one in inner.calls] == PROMPTS
@@ -315,6 +315,7 @@ async def test_a_few_begin_and_the_others_follow(inner: Inner) -> None:
     assert sorted(ends) == list(range(len(PROMPTS)))
     assert raw.count(b"[DONE]") == 1
     call.close()
+    assert call.record.first_content > 0
     assert call.record.usage == Usage(2 * len(PROMPTS), len(PROMPTS))
 
 
@@ -362,6 +363,71 @@ async def test_a_stream_that_nobody_reads_at_all_is_closed(inner: Inner) -> None
     await body.aclose()
     assert all(one.closed for one in inner.bodies.values())
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_signs_of_life_while_nobody_speaks(inner: Inner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "KEEPALIVE_SECONDS", 0.01)
+    inner.gates["e"] = asyncio.Event()
+    call, body = await begun(inner, [*"abcd", "e"])
+    raw = b""
+    while raw.count(COMMENT) < 2:
+        raw += await anext(body)
+    inner.gates["e"].set()
+    raw += b"".join([piece async for piece in body])
+    assert [index for index, _, finish in told(raw) if finish and index == 4] == [4]
+    assert raw.endswith(b"data: [DONE]\n\n")
+    call.close()
+    await body.aclose()
+
+
+async def test_a_streams_own_sign_of_life_is_the_clients(inner: Inner) -> None:
+    inner.streams = lambda prompt: [COMMENT, chunk(prompt, prompt, "stop")]
+    call, body = await begun(inner, ["a", "b"])
+    raw = b"".join([piece async for piece in body])
+    assert raw.count(COMMENT) == 2
+    assert [finish for _, _, finish in told(raw)] == ["stop", "stop"]
+    call.close()
+    await body.aclose()
+
+
+async def test_an_atomic_call_begins_when_all_have_ended(inner: Inner) -> None:
+    call = replace(a_call(PROMPTS, stream=True), integrity="atomic")
+    reply = await Fanout(inner)(call)
+    assert not isinstance(reply.body, bytes)
+    assert len(inner.calls) == len(PROMPTS)
+    assert inner.most == PARALLEL
+    assert all(one.closed for one in inner.bodies.values())
+    raw = b"".join([piece async for piece in reply.body])
+    assert sorted(index for index, _, finish in told(raw) if finish) == list(range(len(PROMPTS)))
+    assert raw.endswith(b"data: [DONE]\n\n")
+    call.close()
+    await reply.body.aclose()
+    assert call.record.usage == Usage(2 * len(PROMPTS), len(PROMPTS))
+    assert call.record.first_content > 0
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["in-its-middle", "at-its-late-beginning"])
+async def test_an_atomic_call_that_fails_has_not_begun(inner: Inner, *, late: bool) -> None:
+    inner.streams = lambda prompt: [
+        chunk(prompt, prompt),
+        *([FAILURE] if prompt == "p1" and not late else []),
+    ]
+    inner.failures = {PROMPTS[-1]: FAILURE} if late else {}
+    call = replace(a_call(PROMPTS, stream=True), integrity="atomic")
+    with pytest.raises(GatewayError):
+        await Fanout(inner)(call)
+    assert all(one.closed for one in inner.bodies.values())
+    assert call.record.first_content == 0
+
+
+async def test_an_atomic_call_holds_back_no_more_than_it_can(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "HELD_LIMIT", 600)
+    with pytest.raises(GatewayError) as caught:
+        await Fanout(inner)(replace(a_call(PROMPTS, stream=True), integrity="atomic"))
+    assert caught.value.code == "upstream_invalid_response"
+    assert all(one.closed for one in inner.bodies.values())
 
 
 async def test_a_fault_in_a_stream_is_the_doors(inner: Inner) -> None:
