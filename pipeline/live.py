@@ -10,7 +10,7 @@ from typing import Protocol
 from pipeline.breaker import Breaker, Pass, State, Verdict
 from pipeline.slots import Place, Slots
 from routing.plan import FINE, Condition
-from routing.snapshot import Credential, Priority, Target
+from routing.snapshot import BreakerSettings, Credential, Priority, Target
 
 # A target that has just come back gets a tenth of its share, and all of it after this many seconds: its
 # caches and its own balancers are cold.
@@ -248,6 +248,17 @@ class LiveState:
         return {
             place: (state.breaker.state, state.breaker.wait(now)) for place, state in self._states.items()
         }
+
+    def opened_elsewhere(self, place: Place, until: float, times: int) -> None:
+        """Another replica has given this place up until then, for the `times`-th time in a row."""
+        state = self._states.get(place)
+        if state is None:
+            # Its settings come with the first call.
+            state = self._states[place] = _State(Breaker(BreakerSettings()))
+        was = state.breaker.state
+        state.breaker.override(until, times)
+        if was == "closed":
+            self._listener.breaker(place, "open", state.breaker.wait(self.clock()))
 
     def breakers(self) -> dict[Place, Breaker]:
         """The breakers themselves, for who shares them between replicas."""
