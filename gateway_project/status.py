@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.breaker import State
@@ -37,18 +39,12 @@ class GatewayStatus:
     """Ready while a configuration is in force and the process is not about to end. A database or Redis that
     has gone away since does not take the gateway out of service: what is in memory goes on serving."""
 
-    def __init__(
-        self,
-        process: Process,
-        holder: SnapshotHolder,
-        watcher: Watcher,
-        health: ProviderHealth,
-        store: Store | None,
-    ) -> None:
+    def __init__(self, process: Process, knows: Knowledge, store: Store | None) -> None:
         self._process = process
-        self._holder = holder
-        self._watcher = watcher
-        self._health = health
+        self._holder = knows.holder
+        self._watcher = knows.watcher
+        self._health = knows.health
+        self._live = knows.live
         # None: no Redis is configured.
         self._store = store
 

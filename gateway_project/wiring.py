@@ -35,8 +35,8 @@ from pipeline.metrics import Metrics
 from pipeline.news import LiveNews
 from pipeline.notices import Notices
 from pipeline.purse import Counters, Treasury
-from pipeline.redis_store import RedisStore, Reports
 from pipeline.redis_link import RedisLink
+from pipeline.redis_store import RedisStore, Reports
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
 from pipeline.stores import Store
@@ -84,9 +84,9 @@ class Gateway:
         self._store = _store(config, self._notices, limits)
         self._notices.share(self._store.first)
         treasury = Treasury(Counters(self._store, _unwritten), self._notices, limits)
-        self._status = GatewayStatus(
-            self, self._holder, self._watcher, health, self._store if config.redis_url else None
-        )
+        self._breakers = _shared(config, live)
+        knows = Knowledge(self._holder, self._watcher, health, live)
+        self._status = GatewayStatus(self, knows, self._store if config.redis_url else None)
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
@@ -110,6 +110,8 @@ class Gateway:
         await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
         self._loss_writer.start()
         await self._store.start()
+        if self._breakers is not None:
+            self._breakers.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
         gc.collect()
@@ -143,6 +145,11 @@ class Gateway:
 def _unwritten(_budget: Budget, _start: datetime) -> int:
     """What is spent of a budget before its counter begins: nothing is written down of it."""
     return 0
+
+
+def _shared(config: Config, live: LiveState) -> BreakerShare | None:
+    """How breakers are known to other replicas. Whether Redis is there is the store's to say."""
+    return BreakerShare(live, RedisLink(config.redis_url, lambda: None)) if config.redis_url else None
 
 
 def _store(config: Config, notices: Notices, metrics: LimitMetrics) -> Store:
