@@ -9,6 +9,7 @@ from pipeline.errand import Means
 from pipeline.failover import Failover
 from pipeline.fanout import Fanout
 from pipeline.observe import Book, Observe
+from pipeline.provider_limits import ProviderLimits
 from pipeline.purse import Purse, Treasury
 from pipeline.upstream import Upstream
 from providers.wire import Transport
@@ -20,6 +21,6 @@ def build(
     """The whole pipeline as one handler."""
     handler: Handler = Upstream(transports)
     handler = Fanout(handler)
-    handler = Failover(handler, means)
+    handler = Failover(handler, means, ProviderLimits(treasury))
     handler = Purse(handler, treasury)
     return Observe(handler, books)

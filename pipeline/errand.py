@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from dialects.errors import BAD_REQUEST, BUSY, RATE, UPSTREAM_TIMEOUT, Detail, GatewayError
 from pipeline.breaker import Verdict
@@ -42,11 +43,19 @@ class Means:
     pause: Pause = asyncio.sleep
 
 
+class Admission(Protocol):
+    """Says whether a target may be asked now, by limits of its own."""
+
+    async def admit(self, call: Call, target: Target) -> GatewayError | None:
+        """Why not; None: it may, and what the call is likely to use there is reserved."""
+        ...
+
+
 class Errand:
     """`run` asks the plan's targets in their order until one answers. Raises what the client is to be
     told."""
 
-    def __init__(self, call: Call, chosen: Plan, means: Means) -> None:
+    def __init__(self, call: Call, chosen: Plan, means: Means, admission: Admission) -> None:
         if chosen.route is None:
             raise ValueError("a plan without a route leads nowhere")
         self._call = call
@@ -55,6 +64,7 @@ class Errand:
         self._live = means.live
         self._draw = means.draw
         self._pause = means.pause
+        self._admission = admission
         self._todo = deque(chosen.candidates)
         self._full = list(chosen.full)
         self._spares = list(chosen.spares)
@@ -63,6 +73,7 @@ class Errand:
         self._reason = "first"
         self._refusal: GatewayError | None = None
         self._failed: tuple[Target, GatewayError] | None = None
+        self._limited: GatewayError | None = None
 
     async def run(self, inner: Callable[[Call], Awaitable[Reply]]) -> Reply:
         """The reply of the first target that gives one."""
@@ -116,7 +127,7 @@ class Errand:
             raise error
         if other_key:
             self._reason = "other credential"
-            return self._again(target, error)
+            return await self._again(target, error)
         return await self._onward(outcome, error, target)
 
     async def _onward(self, outcome: Outcome, error: GatewayError, target: Target) -> Ticket:
@@ -142,12 +153,12 @@ class Errand:
     async def _later(self, wait: float, target: Target, error: GatewayError) -> Ticket:
         self._reason = "retry"
         await self._pause(wait)
-        return self._again(target, error)
+        return await self._again(target, error)
 
-    def _again(self, target: Target, error: GatewayError) -> Ticket:
+    async def _again(self, target: Target, error: GatewayError) -> Ticket:
         """A ticket for the same target. Its breaker may have opened meanwhile: then the error stands."""
         ticket = self._start(target)
-        if ticket is None:
+        if ticket is None or not await self._admitted(ticket, target):
             raise error
         return ticket
 
@@ -159,7 +170,7 @@ class Errand:
                 self._full.append(target)
                 continue
             ticket = self._start(target)
-            if ticket is not None:
+            if ticket is not None and await self._admitted(ticket, target):
                 return ticket
         if self._full:
             return await self._queue()
@@ -171,8 +182,9 @@ class Errand:
             target, error = self._failed
             aim(self._call, target)
             return error
-        if self._refusal is not None:
-            return self._refusal
+        told = self._limited or self._refusal
+        if told is not None:
+            return told
         return GatewayError(
             BUSY,
             f"No provider for the model {self._call.facts.model!r} is available now: those that failed are "
@@ -205,9 +217,22 @@ class Errand:
                 )
             raise self._busy("queue_timeout", "No place at this model's providers came free in time.")
         ticket = self._start(targets[place], held=True)
-        if ticket is None:
+        if ticket is None or not await self._admitted(ticket, targets[place]):
             raise self._nobody()
         return ticket
+
+    async def _admitted(self, ticket: Ticket, target: Target) -> bool:
+        """Whether the provider's own limits let the call through; if not, the ticket is given back."""
+        if not target.provider.limits:
+            return True
+        try:
+            self._limited = await self._admission.admit(self._call, target)
+        except BaseException:
+            ticket.done("neutral")
+            raise
+        if self._limited is not None:
+            ticket.done("neutral")
+        return self._limited is None
 
     def _busy(self, code: str, words: str) -> GatewayError:
         if self._failed is not None:

@@ -6,7 +6,7 @@ from functools import partial
 
 from dialects.errors import BUSY, NO_MODEL, PERMISSION, Detail, GatewayError
 from pipeline.call import Call, Handler, Reply
-from pipeline.errand import Errand, Means, timeouts
+from pipeline.errand import Admission, Errand, Means, timeouts
 from routing.plan import Chance, Plan, allowed, plan
 from routing.snapshot import Affinity
 
@@ -19,9 +19,10 @@ SESSION_HEADER = "x-session-id"
 class Failover:
     """Handler that plans, and calls `inner` with `call.target` set until a target answers or none is left."""
 
-    def __init__(self, inner: Handler, means: Means) -> None:
+    def __init__(self, inner: Handler, means: Means, admission: Admission) -> None:
         self._inner = inner
         self._means = means
+        self._admission = admission
 
     async def __call__(self, call: Call) -> Reply:
         chosen = self._plan(call)
@@ -31,7 +32,7 @@ class Failover:
         # All attempts together have what the most patient of the targets allows.
         some = (*chosen.candidates, *chosen.full)
         call.deadline = call.deadline.sooner(max(timeouts(target, route.patience).total for target in some))
-        return await Errand(call, chosen, self._means).run(self._inner)
+        return await Errand(call, chosen, self._means, self._admission).run(self._inner)
 
     def _plan(self, call: Call) -> Plan:
         model = call.facts.model

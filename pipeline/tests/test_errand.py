@@ -20,6 +20,7 @@ from pipeline.live import LiveState
 from pipeline.slots import Slots
 from providers.kinds import KINDS
 from providers.wire import Timeouts
+from routing.allowances import Limit
 from routing.snapshot import (
     ApiKey,
     BreakerSettings,
@@ -51,9 +52,14 @@ class World:
         self.used: list[str] = []
         self.script: dict[str, list[Outcome]] = {}
         self.live = LiveState(Slots(), clock=lambda: self.now)
-        self.failover = Failover(self._answer, Means(self.live, lambda: 0.5, self._pause))
+        self.failover = Failover(self._answer, Means(self.live, lambda: 0.5, self._pause), self)
         self.route = Route(1, "r", "m*", ())
+        self.limited: dict[str, GatewayError] = {}
         self.on_ask: Callable[[], None] = lambda: None
+
+    async def admit(self, _call: Call, target: Target) -> GatewayError | None:
+        """The limits of the providers."""
+        return self.limited.get(target.provider.name)
 
     async def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -441,3 +447,32 @@ async def test_sessions_stay_together_and_calls_without_one_do_not(world: World)
         for key in ("gw-1", "gw-2"):
             await world.send(world.call(session=f"s{number}", key=key))
         assert len(set(world.asked)) == 1
+
+
+# -- limits of a provider
+
+
+LIMITED = (Limit(1, "requests", 10),)
+
+
+def limited(name: str, number: int) -> Target:
+    made = target(name, number)
+    return replace(made, provider=replace(made.provider, limits=LIMITED))
+
+
+async def test_a_provider_at_its_limit_is_passed_over(world: World) -> None:
+    world.targets(limited("a", 1), B)
+    world.limited = {"a": failure(RATE, "requests")}
+    await world.send()
+    assert world.asked == ["b"]
+    assert world.live.slots.total == 0
+
+
+async def test_the_last_providers_limit_is_what_the_client_hears(world: World) -> None:
+    world.targets(limited("a", 1))
+    world.limited = {"a": failure(RATE, "requests")}
+    with pytest.raises(GatewayError) as caught:
+        await world.send()
+    assert caught.value is world.limited["a"]
+    assert world.asked == []
+    assert world.live.report()["a", ""][0] == "closed"

@@ -80,6 +80,13 @@ def a_call(targets: Sequence[Provider], *, stream: bool = False, allowed: tuple[
     )
 
 
+class Open:
+    """No provider has limits."""
+
+    async def admit(self, call: Call, target: Target) -> None:
+        return None
+
+
 class Clock:
     """Seconds that pass only when somebody waits."""
 
@@ -97,7 +104,7 @@ class Clock:
 
 def failover(inner: Script, clock: Clock | None = None) -> Failover:
     clock = clock or Clock()
-    return Failover(inner, Means(LiveState(Slots(), clock=clock), lambda: 0.5, clock.pause))
+    return Failover(inner, Means(LiveState(Slots(), clock=clock), lambda: 0.5, clock.pause), Open())
 
 
 def failure(fault: Fault, code: str | None = None) -> GatewayError:
