@@ -156,7 +156,10 @@ class ResponsesTap:
         return self._progress.fail(error, request_id)
 
     def _event(self, body: Any) -> None:
-        kind = body["type"]
+        kind = body.get("type")
+        if kind is None and body.get("error"):
+            # The form of chat, in which some servers fail here too.
+            kind = "error"
         if kind.endswith(".delta"):
             delta = body.get("delta")
             if delta:

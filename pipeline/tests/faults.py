@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from providers.kinds import KINDS
 from providers.wire import Timeouts
 from routing.snapshot import Provider
 from tests.support.fake_upstream import FakeUpstream, Match
@@ -56,7 +57,7 @@ def check_refused(answer: Answer, told: Told, code: str) -> dict[str, Any]:
     assert answer.status == status
     error = answer.error()
     assert error["type"] == kind
-    if answer.surface == "chat":
+    if answer.surface != "messages":
         assert error["code"] == code
     assert answer.header("x-should-retry") == told.again
     check_no_secret(answer.raw)
@@ -77,18 +78,25 @@ def error_json(pair: Pair, kind: str = "server_error", message: str = LEAKY) -> 
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 
+def error_event(pair: Pair, kind: str = "server_error") -> Any:
+    """The same within a stream."""
+    if pair.upstream == "responses":
+        return {"type": "error", "error": {"type": kind, "code": None, "message": LEAKY, "param": None}}
+    return error_json(pair, kind)
+
+
 def stream_of(pair: Pair, events: Sequence[Any]) -> Step:
     """The beginning of a stream in the pair's provider's framing."""
     if pair.upstream == "ollama":
         return Ndjson(events)
-    if pair.upstream == "messages":
+    if pair.upstream in ("messages", "responses"):
         return Sse([(event.get("type", ""), event) if type(event) is dict else event for event in events])
     return Sse(events)
 
 
 def alone(live: LiveGateway, pair: Pair, **changes: Any) -> Provider:
     """Serve the pair's model by one provider only, with these changes."""
-    provider = live.provider(pair.kind, **changes)
+    provider = replace(served(live, pair), **changes)
     live.use(live.snapshot([live.route("*", provider)]))
     return provider
 
@@ -101,10 +109,22 @@ def two(live: LiveGateway, pair: Pair, **changes: Any) -> None:
     live.use(live.snapshot([live.route("*", replace(first, **changes), second)]))
 
 
+# The dialects that a provider may be asked in.
+_SPOKEN = {"ollama": ("ollama_chat",)}
+
+
+def served(live: LiveGateway, pair: Pair) -> Provider:
+    """A provider of the pair's kind that is asked only in the dialect of its upstream."""
+    kind = KINDS[pair.kind]
+    spoken = _SPOKEN.get(pair.upstream, (pair.upstream,))
+    paths = {name: path for name, path in kind.paths.items() if name in spoken}
+    return replace(live.provider(pair.kind), kind=replace(kind, paths=paths, only={}))
+
+
 def named(live: LiveGateway, pair: Pair, name: str, **changes: Any) -> Provider:
     """A provider of the pair's kind at the fake under a path of its own."""
-    url = live.fake.named(name) + ("/v1" if pair.upstream == "chat" else "")
-    provider = live.provider(pair.kind)
+    url = live.fake.named(name) + ("" if pair.upstream in ("messages", "ollama") else "/v1")
+    provider = served(live, pair)
     # A secret of its own: what one provider says of it is no word on another's.
     keys = tuple(replace(key, id=sum(name.encode())) for key in provider.credentials)
     return replace(provider, **({"name": name, "base_url": url, "credentials": keys} | changes))

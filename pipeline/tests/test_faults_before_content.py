@@ -25,7 +25,7 @@ from pipeline.tests.faults import (
 )
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.live_gateway import LiveGateway
-from tests.support.surfaces import PAIRS, TEXT, Pair, ask
+from tests.support.surfaces import OTHER_PAIRS, PAIRS, TEXT, Pair, ask
 from tests.support.tls import server_context
 from tests.support.upstream.script import Answer, Close, Json, Raw, Reset, Send, SendHead, Stall
 
@@ -36,14 +36,15 @@ LEADING: Steps = lambda pair: [Answer(events=pair.leading), Reset()]  # noqa: E7
 
 
 def _error_event(kind: str) -> Steps:
-    return lambda pair: [faults.stream_of(pair, [faults.error_json(pair, kind)])]
+    return lambda pair: [faults.stream_of(pair, [faults.error_event(pair, kind)])]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One fault: what the provider does, what a client is told who has no other target, whether another
     target may be tried, and how the attempt is written down. `here`: the same target is asked again where
-    there is no other. `stream`: with which kind of request it occurs; `changes`: to the provider;
+    there is no other. `stream`: with which kind of request it occurs; `but`: the upstream that it does not
+    concern; `changes`: to the provider;
     `closed`: the gateway must have closed the connection."""
 
     id: str
@@ -54,7 +55,7 @@ class Row:
     here: bool = True
     outcome: str = ""
     stream: tuple[bool, ...] = (False, True)
-    only: str = ""
+    but: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     closed: bool = False
 
@@ -89,14 +90,18 @@ ROWS = [
     Row("U10-nothing", BAD, "upstream_invalid_response", lambda _: [Json(200, "")], stream=(False,)),
     Row("U11-bad-first-event", BAD, "upstream_invalid_response",
         lambda pair: [faults.stream_of(pair, ['{"choices":[{"del'])], stream=(True,)),
+    # A single event over the cap, before any content. No other target is asked to do that again.
+    Row("U16-event-over-1-MiB", BAD, "upstream_event_too_large",
+        lambda pair: [Answer(events=pair.leading), Send(b'data: {"x":"' + b"a" * 1_100_000), Stall()],
+        again=False, stream=(True,), closed=True),
     Row("U12-page", BAD, "upstream_invalid_response", lambda _: [Json(200, HTML, PAGE)]),
     Row("U13-whole-instead-of-stream", BAD, "upstream_invalid_response",
-        lambda pair: [Json(200, {"object": "error-page"})], stream=(True,), only="chat messages"),
+        lambda pair: [Json(200, {"object": "error-page"})], stream=(True,), but="ollama"),
     Row("U14-error-event-first", BAD, "upstream_error", _error_event("server_error"), stream=(True,)),
     Row("U14-overloaded-event-first", BUSY, "overloaded", _error_event("overloaded_error"), stream=(True,),
-        only="chat messages"),
+        but="ollama"),
     Row("U14-rate-event-first", RATE, "rate_limit_exceeded", _error_event("rate_limit_error"), stream=(True,),
-        only="chat messages"),
+        but="ollama"),
     Row("U19-429", RATE, "rate_limit_exceeded", whole_error(429, "rate_limit_error", retry_after="2")),
     Row("U22-500", BAD, "upstream_error", whole_error(500)),
     Row("U22-502", BAD, "upstream_error", whole_error(502)),
@@ -127,12 +132,21 @@ ROWS = [
     Row("U33-not-http", BAD, "upstream_invalid_response", lambda _: [Raw(b"220 smtp.internal.example\r\n")],
         outcome="invalid"),
 ]  # fmt: skip
+STREAMED = ("U6", "U8", "U9", "U11", "U12", "U13", "U14", "U16", "U19", "U22-503")
 CASES = [
     pytest.param(row, pair, stream, id=f"{row.id}-{pair}-{'stream' if stream else 'whole'}")
     for row in ROWS
     for pair in PAIRS
     for stream in row.stream
-    if not row.only or pair.upstream in row.only.split()
+    if not row.but or pair.upstream != row.but
+]
+
+# How a stream fails concerns every way in which one is read and written.
+CASES += [
+    pytest.param(row, pair, True, id=f"{row.id}-{pair}-stream")
+    for row in ROWS
+    for pair in OTHER_PAIRS
+    if row.id.startswith(STREAMED) and (not row.but or pair.upstream != row.but)
 ]
 
 

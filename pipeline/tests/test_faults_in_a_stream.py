@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.tests import faults
 from pipeline.tests.faults import BAD, BUSY, LATE, SHORT, Steps, Told, request_fault
+from tests.support import surfaces
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.live_gateway import LiveGateway
-from tests.support.surfaces import PAIRS, TEXT, Pair, ask
+from tests.support.surfaces import OTHER_PAIRS, PAIRS, TEXT, Pair, ask
 from tests.support.upstream.script import Answer, Close, Raw, Reset, Send, Stall, Step, Wait, encoded
 
 # How many events with content come before the fault, and the text in them: the fake's pieces of TEXT.
@@ -33,7 +34,7 @@ def _event(pair: Pair, payload: str) -> bytes:
 
 def _error(kind: str) -> Steps:
     def steps(pair: Pair) -> Sequence[Step]:
-        error = encoded(faults.error_json(pair, kind)).decode()
+        error = encoded(faults.error_event(pair, kind)).decode()
         return [Answer(events=pair.leading + CONTENT), Send(_event(pair, error))]
 
     return steps
@@ -41,15 +42,15 @@ def _error(kind: str) -> Steps:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault: what the provider does after CONTENT events, and what a client is told. `closed`: the
-    gateway must have closed the connection."""
+    """One fault: what the provider does after CONTENT events, and what a client is told. `but`: the
+    upstream that it does not concern; `closed`: the gateway must have closed the connection."""
 
     id: str
     told: Told
     code: str
     steps: Steps
     changes: Mapping[str, Any] = field(default_factory=dict)
-    only: str = ""
+    but: str = ""
     closed: bool = False
     outcome: str = ""
 
@@ -67,22 +68,22 @@ ROWS = [
         lambda pair: [Answer(events=pair.leading + CONTENT), Send(_event(pair, "[1,2,3]")), Stall()],
         closed=True),
     Row("U15-error-event", BAD, "upstream_error", _error("server_error")),
-    Row("U15-overloaded", BUSY, "overloaded", _error("overloaded_error"), only="chat messages"),
+    Row("U15-overloaded", BUSY, "overloaded", _error("overloaded_error"), but="ollama"),
     Row("U15-bad-request", request_fault(400), "invalid_value", _error("invalid_request_error"),
-        only="chat messages"),
+        but="ollama"),
     Row("U16-event-over-1-MiB", BAD, "upstream_event_too_large",
         _then(Send(b'data: {"x":"' + b"a" * 1_100_000), Stall()), closed=True),
     Row("U33-bad-framing", BAD, "upstream_invalid_response", _then(Wait(0.02), Raw(b"zz\r\n"), Stall()),
         closed=True),
     Row("U35-drips-for-ever", LATE, "stream_max_duration",
         _then(*DRIPS, Stall()), {"timeouts": DRIPPING},
-        only="chat messages", closed=True),
+        but="ollama", closed=True),
 ]  # fmt: skip
 CASES = [
     pytest.param(row, pair, id=f"{row.id}-{pair}")
     for row in ROWS
-    for pair in PAIRS
-    if not row.only or pair.upstream in row.only.split()
+    for pair in (*PAIRS, *OTHER_PAIRS)
+    if not row.but or pair.upstream != row.but
 ]
 
 
@@ -98,11 +99,7 @@ def test_the_client_has_the_text_so_far_and_an_honest_end(
     assert answer.text == SAID
     assert not answer.complete
     assert answer.finishes == []
-    (error,) = answer.failures
-    assert answer.events[-1][1]["error"] == error
-    assert error["type"] == row.told.of(pair.surface)[1]
-    if pair.surface == "chat":
-        assert error["code"] == row.code
+    check_last(answer, row)
     faults.check_no_secret(answer.raw)
     record = live.wait_record()
     assert (record.outcome, record.status, record.code) == ("error", 200, row.code)
@@ -115,6 +112,24 @@ def test_the_client_has_the_text_so_far_and_an_honest_end(
     assert len(fake.requests) == 1
     if row.closed:
         assert fake.wait_closed(fake.last)
+
+
+def check_last(answer: surfaces.Answer, row: Row) -> None:
+    """The last event is the error, in the surface's form, and a whole event of its own."""
+    (error,) = answer.failures
+    name, last = answer.events[-1]
+    if answer.surface == "responses":
+        # The output so far, in a response that says that it failed.
+        assert last["response"]["error"] == error
+        assert error["code"] == "server_error"
+        (item,) = last["response"]["output"]
+        assert (item["status"], item["content"][0]["text"]) == ("incomplete", SAID)
+        return
+    assert last["error"] == error
+    assert error["type"] == row.told.of(answer.surface)[1]
+    if answer.surface != "messages":
+        assert error["code"] == row.code
+    assert name == ("error" if answer.surface == "messages" else "")
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)

@@ -12,7 +12,7 @@ import orjson
 
 from tests.support.live_gateway import LiveGateway
 
-Name = Literal["chat", "messages"]
+Name = Literal["chat", "messages", "responses", "completions"]
 # The text that the fake answers to `count:9`, over more than a dozen pieces.
 PROMPT = "count:9"
 TEXT = " ".join(f"word{number}" for number in range(1, 10))
@@ -27,7 +27,7 @@ class Pair:
     surface: Name
     kind: str
     model: str
-    upstream: Literal["chat", "messages", "ollama"]
+    upstream: Literal["chat", "messages", "responses", "completions", "ollama"]
     leading: int
 
     @property
@@ -38,10 +38,17 @@ class Pair:
     @property
     def path(self) -> str:
         """Where the gateway asks the provider."""
-        return {"chat": "/chat/completions", "messages": "/v1/messages", "ollama": "/api/chat"}[self.upstream]
+        return {
+            "chat": "/chat/completions",
+            "messages": "/v1/messages",
+            "responses": "/responses",
+            "completions": "/completions",
+            "ollama": "/api/chat",
+        }[self.upstream]
 
     def __str__(self) -> str:
-        return f"{self.surface}-{self.kind}"
+        kind = self.kind if self.upstream != "responses" else f"{self.kind}_responses"
+        return f"{self.surface}-{kind}"
 
 
 CHAT_OPENAI = Pair("chat", "openai", "gpt-4o", "chat", 1)
@@ -51,6 +58,20 @@ MESSAGES_ANTHROPIC = Pair("messages", "anthropic", "claude-opus-4-5", "messages"
 MESSAGES_OPENAI = Pair("messages", "openai", "gpt-4o", "chat", 1)
 MESSAGES_OLLAMA = Pair("messages", "ollama", "llama3.2", "ollama", 0)
 PAIRS = (CHAT_OPENAI, CHAT_ANTHROPIC, CHAT_OLLAMA, MESSAGES_ANTHROPIC, MESSAGES_OPENAI, MESSAGES_OLLAMA)
+# Which of its dialects a provider of the kind openai is to speak is the route's choice: see `faults.served`.
+OTHER_PAIRS = (
+    Pair("chat", "openai", "gpt-4o", "responses", 4),
+    Pair("messages", "openai", "gpt-4o", "responses", 4),
+    Pair("responses", "openai", "gpt-4o", "responses", 4),
+    Pair("responses", "openai", "gpt-4o", "chat", 1),
+    Pair("responses", "anthropic", "claude-opus-4-5", "messages", 3),
+    Pair("responses", "ollama", "llama3.2", "ollama", 0),
+    Pair("completions", "openai", "gpt-3.5-turbo-instruct", "completions", 0),
+    Pair("completions", "openai", "gpt-4o", "responses", 4),
+    Pair("completions", "openai_compatible", "gpt-4o", "chat", 1),
+    Pair("completions", "anthropic", "claude-opus-4-5", "messages", 3),
+    Pair("completions", "ollama", "llama3.2", "ollama", 0),
+)
 
 
 @dataclass(slots=True)
@@ -85,22 +106,27 @@ class Answer:
     @property
     def complete(self) -> bool:
         """The stream says that it has come to its end."""
-        if self.surface == "chat":
+        if self.surface in ("chat", "completions"):
             return ("", "[DONE]") in self.events
-        return any(name == "message_stop" for name, _ in self.events)
+        ends = ("message_stop", "response.completed", "response.incomplete")
+        return any(name in ends for name, _ in self.events)
 
     @property
     def finishes(self) -> list[str]:
         """The reasons to finish that the stream gives."""
-        if self.surface == "chat":
+        if self.surface in ("chat", "completions"):
             choices = (c for _, data in self.events if data != "[DONE]" for c in data.get("choices", ()))
             return [c["finish_reason"] for c in choices if c.get("finish_reason")]
+        if self.surface == "responses":
+            return [name for name, _ in self.events if name in ("response.completed", "response.incomplete")]
         reasons = (data.get("delta", {}).get("stop_reason") for _, data in self.events)
         return [reason for reason in reasons if reason]
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """The errors within the stream, each checked to be in the surface's form."""
+        if self.surface == "responses":
+            return [self._failed(data) for name, data in self.events if name == "response.failed"]
         found = [(name, data) for name, data in self.events if type(data) is dict and "error" in data]
         return [self._failure(name, data) for name, data in found]
 
@@ -108,6 +134,17 @@ class Answer:
         """The error object of an error reply, its envelope checked."""
         assert self.header("content-type") == "application/json"
         return checked(self.surface, self.json)
+
+    def _failed(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The error of a response that failed: one response from its beginning on, its events in sequence."""
+        assert [event["sequence_number"] for _, event in self.events] == list(range(len(self.events)))
+        assert data == self.events[-1][1]
+        assert data["request_id"].startswith("req_")
+        failed = data["response"]
+        assert self.events[0][1]["response"]["id"] == failed["id"]
+        assert (failed["status"], failed["incomplete_details"]) == ("failed", None)
+        assert set(failed["error"]) == {"code", "message"}
+        return dict(failed["error"])
 
     def _failure(self, name: str, data: dict[str, Any]) -> dict[str, Any]:
         assert name == ("error" if self.surface == "messages" else "")
@@ -133,6 +170,11 @@ def whole_text(surface: str, body: Any) -> str:
     """The text of a whole answer."""
     if surface == "chat":
         return str(body["choices"][0]["message"]["content"])
+    if surface == "completions":
+        return str(body["choices"][0]["text"])
+    if surface == "responses":
+        parts = (part for item in body["output"] if item["type"] == "message" for part in item["content"])
+        return "".join(part["text"] for part in parts if part["type"] == "output_text")
     return "".join(block["text"] for block in body["content"] if block["type"] == "text")
 
 
@@ -141,12 +183,18 @@ def _delta(surface: str, data: Any) -> str:
         if data == "[DONE]" or not data.get("choices"):
             return ""
         return data["choices"][0]["delta"].get("content") or ""
+    if surface == "completions":
+        return "" if data == "[DONE]" else "".join(choice["text"] for choice in data.get("choices", ()))
+    if surface == "responses":
+        return str(data["delta"]) if data["type"] == "response.output_text.delta" else ""
     return str(data.get("delta", {}).get("text", ""))
 
 
 def request_body(pair: Pair, *, stream: bool = False, **fields: Any) -> dict[str, Any]:
     """A valid request of this surface for the pair's model."""
-    body: dict[str, Any] = {"model": pair.model, "messages": [{"role": "user", "content": PROMPT}]}
+    asked: dict[str, Any] = {"responses": {"input": PROMPT}, "completions": {"prompt": PROMPT}}
+    body: dict[str, Any] = {"model": pair.model}
+    body |= asked.get(pair.surface) or {"messages": [{"role": "user", "content": PROMPT}]}
     if pair.surface == "messages":
         body["max_tokens"] = 500
     if stream:
@@ -155,7 +203,7 @@ def request_body(pair: Pair, *, stream: bool = False, **fields: Any) -> dict[str
 
 
 def address(surface: str) -> str:
-    return "/v1/messages" if surface == "messages" else "/v1/chat/completions"
+    return f"/v1/{surface}" if surface != "chat" else "/v1/chat/completions"
 
 
 def ask(
