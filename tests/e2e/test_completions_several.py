@@ -321,6 +321,20 @@ def test_one_that_begins_late_and_fails_ends_all(stage: Stage, kind: Kind) -> No
             assert stage.fake.wait_closed(request)
 
 
+def test_an_atomic_route_shows_no_stream_that_breaks(stage: Stage) -> None:
+    """Another target gives them all, and the client never sees what the first one said."""
+    gateway = stage.gateway
+    first = gateway.provider("openai", base_url=stage.fake.named("first") + "/v1")
+    targets = [Target(1, first), Target(2, gateway.provider("ollama"), "llama3.2", tier=1)]
+    gateway.use(gateway.snapshot([gateway.route("*", *targets, integrity="atomic")]))
+    last = Match(path="/first/", where=lambda request: b"say:six" in request.body)
+    stage.fake.script(last, [Answer(events=2), Reset()])
+    answer = stream(stage, model=MODELS["openai"], prompt=PROMPTS)
+    assert [choice.text for choice in answer.choices] == TEXTS
+    assert answer.model == "llama3.2"
+    assert gateway.wait_record().provider == "ollama"
+
+
 def test_streams_that_break_count_against_their_target(stage: Stage) -> None:
     """Whichever of the prompts it was."""
     stage.fake.script(has("count:9"), [Answer(events=8), Reset()])
