@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol, runtime_checkable
 
 from dialects import estimate
 from dialects.errors import GatewayError
@@ -11,6 +12,15 @@ from pipeline.call import Body, Call
 
 # Reserves so many tokens more. The error that ends the stream where nothing is left of a budget.
 Reserve = Callable[[int], Awaitable[GatewayError | None]]
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """A body that knows whether its answer is there to its end."""
+
+    @property
+    def complete(self) -> bool: ...
+
 
 # Reserved at once: some seconds of a model's talk.
 STEP_TOKENS = 1024
@@ -32,8 +42,11 @@ class AllowedStream:
     async def __anext__(self) -> bytes:
         if self._over:
             raise StopAsyncIteration
-        piece = await anext(self._body)
+        body = self._body
+        piece = await anext(body)
         while estimate.tokens(self._call.record.output_chars) > self._reserved:
+            if isinstance(body, Completes) and body.complete:
+                break
             error = await self._reserve(STEP_TOKENS)
             if error is not None:
                 return piece + self._cut(error)

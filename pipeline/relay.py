@@ -79,6 +79,11 @@ class Relay:
         self._heard = self._loop.time()
         self._timer = self._loop.call_later(self._patience, self._silence)
 
+    @property
+    def complete(self) -> bool:
+        """True when the answer is there to its end."""
+        return self._tap.finished
+
     async def begin(self) -> None:
         """Read up to the first content, the end, or the limit of holding back. Raises GatewayError or
         UpstreamError."""
