@@ -51,9 +51,15 @@ class Strands:
 
     def __init__(self, count: int, n: int) -> None:
         self._n = n
+        self._open = count * n
         self._framers = [COMPLETIONS.framer() for _ in range(count)]
         self._usages: list[Any] = [None] * count
         self._head: JsonObject = {}
+
+    @property
+    def complete(self) -> bool:
+        """True when every choice has said why it ends."""
+        return self._open <= 0
 
     def carry(self, which: int, data: bytes) -> bytes:
         """The client's frames for bytes of one of the streams."""
@@ -80,6 +86,7 @@ class Strands:
             return b""
         for choice in chunk["choices"]:
             choice["index"] += which * self._n
+            self._open -= choice["finish_reason"] is not None
         return b"data: %b\n\n" % escape(orjson.dumps({**chunk, **self._head}))
 
 

@@ -150,6 +150,11 @@ class _Streams:
         self._failure = b""
         self._over = False
 
+    @property
+    def complete(self) -> bool:
+        """True when the answers are there to their ends."""
+        return self._strands.complete
+
     async def begin(self) -> None:
         """Begin the first few streams; if the call is `atomic`, take them all in to their ends. Raises what
         the first of them to fail raises."""

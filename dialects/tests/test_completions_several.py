@@ -119,6 +119,15 @@ def test_streams_are_one() -> None:
     assert told == [(2, "c\u2028", None), (0, "a", None), (1, "b", None), (2, "", "length")]
 
 
+def test_complete_when_all_have_ended() -> None:
+    strands = Strands(2, 2)
+    for which, index in ((0, 0), (1, 1), (0, 1), (1, 0)):
+        strands.carry(which, chunk(1, piece("a", index)))
+        assert not strands.complete
+        strands.carry(which, chunk(1, piece("", index, "stop")))
+    assert strands.complete
+
+
 def test_a_sign_of_life_goes_on() -> None:
     assert Strands(2, 1).carry(1, b": ping\n\n") == b": ping\n\n"
 

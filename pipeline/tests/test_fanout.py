@@ -309,7 +309,11 @@ async def test_a_few_begin_and_the_others_follow(inner: Inner) -> None:
     call, body = await begun(inner, PROMPTS)
     assert [one.body["prompt"] for one in inner.calls] == PROMPTS[:PARALLEL]
     assert call.record.dropped == ["seed"]
-    raw = b"".join([piece async for piece in body])
+    raw = b""
+    while not body.complete:
+        assert sum(finish is not None for _, _, finish in told(raw)) < len(PROMPTS)
+        raw += await anext(body)
+    raw += b"".join([piece async for piece in body])
     assert [one.body["prompt"] for one in inner.calls] == PROMPTS
     ends = [index for index, _, finish in told(raw) if finish]
     assert sorted(ends) == list(range(len(PROMPTS)))
