@@ -18,12 +18,12 @@ from django.http import (
 from rest_framework.views import APIView
 
 from apiv1.auth import Authenticator
-from apiv1.errors import draining, error_reply
+from apiv1.errors import draining, error_reply, overloaded
 from apiv1.inbound import Inbound, check_host, check_query, read_headers
 from apiv1.stream import Pieces, closing
 from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, SIZE, Detail, Family, GatewayError
 from pipeline.call import Call, Handler, Refusal, Reply
-from routing.snapshot import ApiKey, Snapshot
+from routing.snapshot import ApiKey, Priority, Snapshot
 
 _INTERNAL = "The gateway failed on this request; its operators can look up the id."
 
@@ -57,6 +57,14 @@ class Status(Protocol):
         ...
 
 
+class Admission(Protocol):
+    """Whether this process can take more."""
+
+    def refuses(self, priority: Priority) -> bool:
+        """True when a new call of this priority must not be let in."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the views need, handed in by the composition root. `fault` is told of an exception that nobody
@@ -67,6 +75,7 @@ class Services:
     handler: Handler
     book: DoorBook
     status: Status
+    pressure: Admission
     fault: Callable[[str, BaseException], None]
 
 
@@ -116,6 +125,9 @@ class GatewayView(APIView):
             check_host(inbound)
             check_query(inbound.query)
             visit.caller = self._identify(visit)
+            # Before the body is read: a refusal must cost little just then.
+            if visit.caller and inbound.method == "POST" and services.pressure.refuses(visit.caller.priority):
+                raise overloaded()
             return await self._handler(inbound.method)(visit)
         except GatewayError as error:
             return self._failed(visit, error)

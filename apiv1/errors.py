@@ -29,3 +29,8 @@ def draining() -> GatewayError:
     return GatewayError(
         BUSY, "The gateway is restarting; send the request again.", Detail(code="draining", retry_after=1)
     )
+
+
+def overloaded() -> GatewayError:
+    """What a call is told that is not let in, because those that are in need all that there is."""
+    return GatewayError(BUSY, "The gateway has too much to do at the moment.", Detail(retry_after=1))

@@ -29,6 +29,8 @@ NAMES = (
     "DATA_DIR",
     "ENVIRONMENT",
     "LOG_LEVEL",
+    "MAX_CALLS",
+    "MEMORY_MB",
     "METRICS_TOKEN",
     "PROVIDERS_ANTHROPIC_API_KEY",
     "PROVIDERS_ANTHROPIC_BASE_URL",
@@ -57,6 +59,8 @@ SERVER_FIELDS = {
     "database_url": "DATABASE_URL",
     "redis_url": "REDIS_URL",
     "public_url": "PUBLIC_URL",
+    "max_calls": "MAX_CALLS",
+    "memory_mb": "MEMORY_MB",
 }
 
 Value = TypeVar("Value")
@@ -88,6 +92,8 @@ class Config:
     port: int
     server: Literal["daphne", "uvicorn"]
     workers: int
+    max_calls: int | None
+    memory_mb: int | None
     log_level: str
     data_dir: Path
     database: Mapping[str, Any] = field(repr=False)
@@ -151,6 +157,9 @@ class _Reader:
             "server": self._choice("SERVER", ("daphne", "uvicorn"), "daphne"),
             # More than this is a typing error on any machine that there is.
             "workers": self._number("WORKERS", 1, 1, 512),
+            "max_calls": self._maybe_number("MAX_CALLS", 1, 10_000_000),
+            # Less than this does not even start.
+            "memory_mb": self._maybe_number("MEMORY_MB", 64, 16 * 1024 * 1024),
             "log_level": self._choice("LOG_LEVEL", ("debug", "info", "warn", "error"), "info"),
             "data_dir": data_dir,
             "database": self._database(data_dir),
@@ -244,6 +253,9 @@ class _Reader:
         if not least <= value <= most:
             self.problems.append(f"{self._where(name)}: {text!r} is not a number from {least} to {most}")
         return value
+
+    def _maybe_number(self, name: str, least: int, most: int) -> int | None:
+        return None if self._text(name) is None else self._number(name, least, least, most)
 
     def _url(self, name: str, schemes: tuple[str, ...]) -> str | None:
         text = self._text(name)

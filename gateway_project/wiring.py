@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import resource
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,6 +22,7 @@ from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.env import Config
+from gateway_project.memory import memory_share
 from gateway_project.status import GatewayStatus, Knowledge
 from pipeline.breaker_share import BreakerShare
 from pipeline.build import build
@@ -32,8 +34,9 @@ from pipeline.live import LiveState
 from pipeline.losses import LossBook
 from pipeline.memory import MemoryStore
 from pipeline.metrics import Metrics
-from pipeline.news import LiveNews
+from pipeline.news import LiveNews, PressureNews
 from pipeline.notices import Notices
+from pipeline.pressure import Pressure
 from pipeline.purse import Counters, Treasury
 from pipeline.redis_link import RedisLink
 from pipeline.redis_store import RedisStore, Reports
@@ -57,6 +60,8 @@ from routing.watch import SnapshotHolder, Watcher
 _FRAMES = 8
 # A start waits this long for its configuration and then serves what it has: /ready says no until it comes.
 _FIRST_LOOK = 10.0
+# Logs, databases, Redis, connections that are kept for the next call.
+_OTHER_FILES = 128
 
 
 def equip(config: Config) -> None:
@@ -85,6 +90,9 @@ class Gateway:
         self._notices.share(self._store.first)
         treasury = Treasury(Counters(self._store, _unwritten), self._notices, limits)
         self._breakers = _shared(config, live)
+        memory = memory_share(None if config.memory_mb is None else config.memory_mb << 20)
+        most = _most_calls() if config.max_calls is None else config.max_calls
+        self._pressure = Pressure(memory, lambda: self.in_flight, most, PressureNews(self._log, registry))
         knows = Knowledge(self._holder, self._watcher, health, live)
         self._status = GatewayStatus(self, knows, self._store if config.redis_url else None)
         self.services = Services(
@@ -95,6 +103,7 @@ class Gateway:
             ),
             book=_DoorBooks([metrics, requests]),
             status=self._status,
+            pressure=self._pressure,
             fault=self._fault,
         )
         self.door = Door(self.services, EXACT, PREFIXES)
@@ -112,6 +121,7 @@ class Gateway:
         await self._store.start()
         if self._breakers is not None:
             self._breakers.start()
+        self._pressure.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
         gc.collect()
@@ -124,6 +134,7 @@ class Gateway:
     async def stop(self) -> None:
         """Give back what is held. The server calls it after the last request."""
         self._watcher.stop()
+        await self._pressure.stop()
         if self._breakers is not None:
             await self._breakers.stop()
         await asyncio.to_thread(self._loss_writer.stop)
@@ -145,6 +156,13 @@ class Gateway:
 def _unwritten(_budget: Budget, _start: datetime) -> int:
     """What is spent of a budget before its counter begins: nothing is written down of it."""
     return 0
+
+
+def _most_calls() -> int:
+    """As many as there are file descriptors for: one to the client and one to the provider each, and some for
+    all else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, soft // 2 - _OTHER_FILES)
 
 
 def _shared(config: Config, live: LiveState) -> BreakerShare | None:

@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pipeline.breaker import State
+from pipeline.pressure import Cause, Level
 from pipeline.slots import Place
 
 _FIGURES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
+# A loop that is well is late by less than a millisecond.
+_LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class Log(Protocol):
@@ -70,3 +73,32 @@ class LiveNews:
     def waiting(self, group: Hashable, change: int) -> None:
         """One more call, or one less, waits in the line of a route."""
         self._waiting.labels(str(group)).inc(change)
+
+
+class PressureNews:
+    """A watcher of the pressure on this process."""
+
+    def __init__(self, log: Log, registry: CollectorRegistry) -> None:
+        self._log = log
+        self._lag = Histogram(
+            "gateway_loop_lag_seconds",
+            "How late the event loop is; every piece of every stream is late by as much.",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
+        )
+        self._level = Gauge(
+            "gateway_pressure",
+            "Who is refused: 0 nobody, 1 the low priorities, 2 all new calls. The worst of the processes.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+
+    def lag(self, seconds: float) -> None:
+        """How late the event loop was."""
+        self._lag.observe(seconds)
+
+    def pressure(self, level: Level, cause: Cause | None) -> None:
+        """The level has changed."""
+        self._level.set(level)
+        write = self._log.warning if level else self._log.info
+        write("pressure", level=level, cause=cause)

@@ -12,7 +12,7 @@ PATIENCE = 60.0
 
 def tell(breaker: Breaker, verdict: Verdict, now: float, times: int = 1) -> list[str]:
     """Let so many attempts end like this; the changes of state that they caused."""
-    changes = []
+    changes: list[str] = []
     for _ in range(times):
         leave = breaker.ask(now, PATIENCE)
         if leave is None:

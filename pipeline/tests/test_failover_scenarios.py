@@ -161,9 +161,8 @@ def test_s11_a_stream_that_has_said_why_it_ends_is_complete_without_done(
     provider = live.provider(pair.kind)
     live.use(live.snapshot([live.route("*", provider, integrity=mode)]))
     fake.script(Match(path=pair.path), [Good(events=-1)])
-    answer = ask(
-        live, pair, stream=True, **({"stream_options": {"include_usage": True}} if surface == "chat" else {})
-    )
+    asks: dict[str, Any] = {"stream_options": {"include_usage": True}} if surface == "chat" else {}
+    answer = ask(live, pair, stream=True, extra=asks)
     assert (answer.text, answer.complete, answer.failures) == (TEXT, True, [])
     record = live.wait_record()
     assert (record.outcome, len(record.attempts)) == ("ok", 1)
@@ -200,6 +199,7 @@ def test_s14_the_fallback_is_sent_what_the_client_sent(
 def test_s15_a_primary_that_is_down_for_a_minute(live: LiveGateway, fake: FakeUpstream, pair: Pair) -> None:
     """Twenty requests, one every 4 s, of which the first 15 meet the outage."""
     served_by = []
+    outage = 0
     serve(live, fake, pair, Scenario("S15", whole_error(503), 0, 0))
     for number in range(20):
         if number == 15:

@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 
@@ -38,7 +39,9 @@ from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState
 from pipeline.memory import MemoryStore
 from pipeline.metrics import Metrics
+from pipeline.news import PressureNews
 from pipeline.notices import Notices
+from pipeline.pressure import Pressure
 from pipeline.purse import Counters, Treasury
 from pipeline.redis_store import RedisStore, Reports
 from pipeline.slots import Slots
@@ -112,6 +115,10 @@ class LiveGateway:
         self.counters = Counters(self.store, lambda _budget, _start: self.spent)
         treasury = Treasury(self.counters, self.notices, limits)
         metrics = Metrics(self.registry)
+        # The share of the memory that is in use, as the gateway sees it.
+        self.memory = 0.0
+        news = PressureNews(structlog.get_logger("test"), self.registry)
+        self.pressure = Pressure(lambda: self.memory, lambda: self.door.in_flight, None, news)
         means = Means(self.live, random.random, self._pause)
         self.services = Services(
             snapshots=self.holder,
@@ -119,6 +126,7 @@ class LiveGateway:
             handler=build({"http": self.transport}, [metrics, self.ears], means, treasury),
             book=self.ears,
             status=AlwaysReady(),
+            pressure=self.pressure,
             fault=lambda _, error: self.faults.append(error),
         )
         self.door = Door(self.services, EXACT, PREFIXES, **door)
@@ -186,6 +194,8 @@ class LiveGateway:
         self.refusals.clear()
         self.faults.clear()
         self.pauses.clear()
+        self.memory = 0.0
+        self.pressure.look(0.0)
         self.live.forget()
         self.spent = 0
         self.store = self.counters.store = self._store(None)
