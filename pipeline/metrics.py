@@ -24,6 +24,11 @@ _CODES = frozenset(
 _MAX_CODES = 100
 
 
+# Errors within a stream that are not the provider's.
+_OURS = frozenset({"draining", "internal_error", "insufficient_quota"})
+OK = 200
+
+
 class Metrics:
     """A book of the pipeline (`opened`, `closed`) and of the door (`refused`)."""
 
@@ -92,6 +97,18 @@ class Metrics:
             ("route",),
             registry=registry,
         )
+        self._gone = Counter(
+            "gateway_client_gone",
+            "Clients that left, by where their call was: in line, waiting for the first byte, within the answer.",
+            ("surface", "phase"),
+            registry=registry,
+        )
+        self._aborts = Counter(
+            "gateway_stream_aborts",
+            "Streams that ended with an error within, by whose fault it was and the error's code.",
+            ("surface", "side", "reason"),
+            registry=registry,
+        )
         self._queued = Histogram(
             "gateway_queue_seconds",
             "How long calls waited for a place at a target; those that found one at once are not in it.",
@@ -141,6 +158,11 @@ class Metrics:
     def _count_traffic(self, record: Record) -> None:
         if record.budget_spent:
             self._budget_spent.labels(record.route).inc()
+        if record.outcome == "client_gone":
+            self._gone.labels(record.surface, _phase(record)).inc()
+        elif record.outcome == "error" and record.status == OK:
+            side = "gateway" if record.code in _OURS else "upstream"
+            self._aborts.labels(record.surface, side, self._code(record.code)).inc()
         if record.queue_seconds:
             self._queued.labels(record.route).observe(record.queue_seconds)
 
@@ -157,3 +179,10 @@ class Metrics:
         ):
             if count:
                 self._tokens.labels(direction, record.route, record.provider, usage.source).inc(count)
+
+
+def _phase(record: Record) -> str:
+    """Where a call was when its client left."""
+    if record.first_byte:
+        return "answer"
+    return "waiting" if record.attempts else "queue"

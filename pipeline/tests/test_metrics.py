@@ -131,3 +131,45 @@ def test_s49_a_providers_codes_stay_bounded(live: LiveGateway, fake: FakeUpstrea
     # Each code that is named makes four series: requests and attempts, each with the time of its creation.
     assert series(live.registry) - before < 4 * 110
     assert 'code="other"' in generate_latest(live.registry).decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase"),
+    [
+        ({"first_byte": 0.0, "queue_seconds": 2.0}, "queue"),
+        ({"first_byte": 0.0, "attempts": [Attempt("openai", "m", 100.0)]}, "waiting"),
+        ({"attempts": [Attempt("openai", "m", 100.0)]}, "answer"),
+    ],
+)
+def test_clients_that_left(
+    metrics: Metrics, registry: CollectorRegistry, changes: dict[str, object], phase: str
+) -> None:
+    record = a_record(outcome="client_gone", status=499, code="client_gone", **changes)
+    metrics.opened(record)
+    metrics.closed(record)
+    labels = {"surface": "chat", "phase": phase}
+    assert registry.get_sample_value("gateway_client_gone_total", labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "side"),
+    [("upstream_timeout", "upstream"), ("draining", "gateway"), ("internal_error", "gateway")],
+)
+def test_streams_that_broke(metrics: Metrics, registry: CollectorRegistry, code: str, side: str) -> None:
+    record = a_record(outcome="error", status=200, code=code)
+    metrics.opened(record)
+    metrics.closed(record)
+    labels = {"surface": "chat", "side": side, "reason": code}
+    assert registry.get_sample_value("gateway_stream_aborts_total", labels) == 1
+
+
+def test_retries_lines_and_the_budget_of_retries(metrics: Metrics, registry: CollectorRegistry) -> None:
+    attempts = [Attempt("a", "m", 100.0), Attempt("b", "m", 100.0, reason="after outage")]
+    record = a_record(attempts=attempts, queue_seconds=0.2, budget_spent=True)
+    metrics.opened(record)
+    metrics.closed(record)
+    value = registry.get_sample_value
+    assert value("gateway_retries_total", {"provider": "b", "reason": "after outage"}) == 1
+    assert value("gateway_retries_total", {"provider": "a", "reason": "first"}) is None
+    assert value("gateway_queue_seconds_count", {"route": "gpt-*"}) == 1
+    assert value("gateway_retry_budget_exhausted_total", {"route": "gpt-*"}) == 1
