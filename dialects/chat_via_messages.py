@@ -71,6 +71,9 @@ class ChatViaMessages:
             ],
             "system_fingerprint": None,
         }
+        if self._plan.details:
+            # OpenRouter's clients take no answer without it.
+            answer["provider"] = "Anthropic"
         usage = anthropic_usage(body.get("usage"))
         if usage is not None:
             answer["usage"] = chat_usage(usage)

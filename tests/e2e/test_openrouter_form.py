@@ -24,7 +24,9 @@ def ask(sdks: Sdks, *, streamed: bool, reasoning: Any, **fields: Any) -> dict[st
     }
     create: Any = sdks.openai.chat.completions.create
     if not streamed:
-        message: dict[str, Any] = create(**given).choices[0].message.to_dict()
+        made = create(**given)
+        assert getattr(made, "provider", None) == ("Anthropic" if reasoning is not None else None)
+        message: dict[str, Any] = made.choices[0].message.to_dict()
         return message
     details: dict[int, dict[str, Any]] = {}
     calls: list[Any] = []
@@ -39,10 +41,10 @@ def ask(sdks: Sdks, *, streamed: bool, reasoning: Any, **fields: Any) -> dict[st
                 calls.append(call)
             else:
                 calls[call["index"]]["function"]["arguments"] += call["function"]["arguments"]
-    made: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": calls}
+    whole: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": calls}
     if details:
-        made["reasoning_details"] = [details[index] for index in sorted(details)]
-    return made
+        whole["reasoning_details"] = [details[index] for index in sorted(details)]
+    return whole
 
 
 @whole_and_stream

@@ -70,6 +70,9 @@ try {
   for (const [provider, model] of [["openai", "gpt-5"], ["anthropic", "claude-sonnet-4-6"], ["ollama", "qwen3:8b"]]) {
     await cases("messages", provider, (...words) => claude(model, ...words), read, ["--continue"]);
   }
+  // OpenAI's newest take tools with reasoning over responses only.
+  client("Claude Code with a model of the newest", "@anthropic-ai/claude-code");
+  await cases("messages", "openai", (...words) => claude("gpt-5.5", ...words), read, ["--continue"]);
   client("Codex", "@openai/codex");
   const cat = 'call:exec_command {"cmd": "cat note.txt"}';
   for (const [provider, model] of [["openai", "gpt-5"], ["anthropic", "claude-sonnet-4-6"], ["ollama", "qwen3:8b"]]) {

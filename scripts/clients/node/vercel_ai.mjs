@@ -3,6 +3,7 @@
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { createOpenRouter } from "@openrouter/ai-sdk-provider";
 import { APICallError, embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 import {
@@ -14,6 +15,7 @@ const anthropic = createAnthropic({ baseURL: `${url}/v1`, apiKey: key });
 const compatible = createOpenAICompatible({
   name: "gateway", baseURL: `${url}/v1`, apiKey: key, includeUsage: true, supportsStructuredOutputs: true,
 });
+const openrouter = createOpenRouter({ baseURL: `${url}/v1`, apiKey: key });
 const tools = {
   get_weather: tool({
     description: weather.description,
@@ -31,6 +33,28 @@ await embeddings("ai with @ai-sdk/openai", "@ai-sdk/openai", (name) => openai.em
 await embeddings("ai with @ai-sdk/openai-compatible", "@ai-sdk/openai-compatible", (name) =>
   compatible.textEmbeddingModel(name),
 );
+
+await signed("ai with @openrouter/ai-sdk-provider", "@openrouter/ai-sdk-provider", (name) => openrouter.chat(name));
+
+// Of the clients of chat completions, one that sends signed thinking back: to a model that does not think on without.
+async function signed(title, name, model) {
+  client(title, "ai", name);
+  const asked = {
+    model: model("claude-sonnet-4-5"), maxRetries: 0, onError: () => {}, tools, stopWhen: stepCountIs(3),
+    prompt: `think:hmm\n${twoCalls}`, providerOptions: { openrouter: { reasoning: { effort: "medium" } } },
+  };
+  await check("chat", "anthropic", "reasoning tool loop", async () => {
+    const reply = await generateText(asked);
+    assert.equal(reply.steps[0].reasoningText, "hmm");
+    assert.equal(reply.text, `The tool said: ${reported}`);
+  });
+  await check("chat", "anthropic", "reasoning tool loop in streams", async () => {
+    const reply = streamText(asked);
+    await reply.consumeStream();
+    assert.equal((await reply.steps)[0].reasoningText, "hmm");
+    assert.equal(await reply.text, `The tool said: ${reported}`);
+  });
+}
 
 async function embeddings(title, name, model) {
   client(title, "ai", name);
