@@ -99,7 +99,7 @@ class Metrics:
         )
         self._gone = Counter(
             "gateway_client_gone",
-            "Clients that left, by where their call was: in line, waiting for the first byte, within the answer.",
+            "Clients that left, by where their call was: in line, before the first byte, within the answer.",
             ("surface", "phase"),
             registry=registry,
         )
