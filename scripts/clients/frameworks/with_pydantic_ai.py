@@ -161,16 +161,16 @@ def signed() -> None:
         return Agent(made, tools=[get_weather], model_settings=settings)
 
     async def whole() -> str:
-        return (await agent().run(prompt)).output
+        output: str = (await agent().run(prompt)).output
+        return output
 
     async def streamed() -> str:
         async with agent().run_stream(prompt) as result:
             return "".join([piece async for piece in result.stream_text(delta=True)])
 
-    for case, ask in (("reasoning tool loop", whole), ("reasoning tool loop in streams", streamed)):
-        check(
-            "chat", "anthropic", case, lambda ask=ask: same(asyncio.run(ask()), f"The tool said: {REPORTED}")
-        )
+    said = f"The tool said: {REPORTED}"
+    check("chat", "anthropic", "reasoning tool loop", lambda: same(asyncio.run(whole()), said))
+    check("chat", "anthropic", "reasoning tool loop in streams", lambda: same(asyncio.run(streamed()), said))
 
 
 def main() -> None:
