@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.db import models
 from django.db.models import Q
 
@@ -172,10 +172,11 @@ class Budget(Scoped):
         default=True,
         help_text="On: what does not fit is refused, before it is spent. Off: nothing is refused, only told.",
     )
-    webhook_url = models.URLField(
+    webhook_url = models.CharField(
         "webhook",
         blank=True,
         max_length=500,
+        validators=[URLValidator(schemes=("http", "https"))],
         help_text="Told once in each period at 50, 80 and 100 %, by a POST of JSON. A public address.",
     )
     enabled = models.BooleanField(default=True, help_text="Off: as if it did not exist.")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Hashable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from providers.presets import PRESETS
-from routing.snapshot import Affinity, Balance, BreakerMode, FailureClass, Integrity, Losses
+from routing.allowances import LimitKind, Period, Unit
+from routing.snapshot import Affinity, Balance, BreakerMode, FailureClass, Integrity, Losses, Priority
 
 Text = Annotated[str, Meta(min_length=1)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -146,10 +147,35 @@ class RouteDoc(Struct, forbid_unknown_fields=True):
         return self.pattern if self.team is None else f"{self.pattern}@{self.team}"
 
 
+class LimitDoc(Struct, forbid_unknown_fields=True):
+    """A limit. An owner's list is replaced as a whole, so these have plain defaults."""
+
+    kind: LimitKind
+    amount: Annotated[int, Meta(ge=1)]
+    per: Literal["minute", "hour", "day"] = "minute"
+    model: str = ""
+    provider: str = ""
+    enabled: bool = True
+
+
+class BudgetDoc(Struct, forbid_unknown_fields=True):
+    """A budget: US dollars or tokens. An owner's list is replaced as a whole."""
+
+    amount: Annotated[float, Meta(gt=0, le=9e12)]
+    unit: Unit = "usd"
+    period: Period = "month"
+    hard: bool = True
+    webhook_url: str = ""
+    enabled: bool = True
+
+
 class TeamDoc(Struct, forbid_unknown_fields=True):
     """A team, known by its name."""
 
     name: Text
+    priority: Priority | UnsetType = UNSET
+    limits: list[LimitDoc] | UnsetType = UNSET
+    budgets: list[BudgetDoc] | UnsetType = UNSET
 
 
 class KeyDoc(Struct, forbid_unknown_fields=True):
@@ -161,10 +187,14 @@ class KeyDoc(Struct, forbid_unknown_fields=True):
     label: str | UnsetType = UNSET
     allowed_models: list[Text] | UnsetType = UNSET
     expires_at: dt.datetime | UnsetType | None = UNSET
+    priority: Priority | Literal[""] | UnsetType = UNSET
+    limits: list[LimitDoc] | UnsetType = UNSET
+    budgets: list[BudgetDoc] | UnsetType = UNSET
 
 
 class ConfigDoc(Struct, forbid_unknown_fields=True):
-    """The whole document. `server` belongs to the settings and is not looked at here."""
+    """The whole document. `server` belongs to the settings and is not looked at here. `limits` and `budgets`
+    are everybody's together."""
 
     server: Any = None
     providers: dict[str, Any] = {}
@@ -172,6 +202,8 @@ class ConfigDoc(Struct, forbid_unknown_fields=True):
     routes: list[RouteDoc] = []
     teams: list[TeamDoc] = []
     keys: list[KeyDoc] = []
+    limits: list[LimitDoc] | UnsetType = UNSET
+    budgets: list[BudgetDoc] | UnsetType = UNSET
 
 
 class Parsed(Struct):
@@ -183,6 +215,8 @@ class Parsed(Struct):
     routes: list[RouteDoc]
     teams: list[TeamDoc]
     keys: list[KeyDoc]
+    limits: list[LimitDoc] | UnsetType = UNSET
+    budgets: list[BudgetDoc] | UnsetType = UNSET
 
 
 class ConfigError(Exception):
@@ -224,6 +258,8 @@ def parse(document: object) -> Parsed:
         routes=config.routes,
         teams=config.teams,
         keys=config.keys,
+        limits=config.limits,
+        budgets=config.budgets,
     )
 
 

@@ -13,7 +13,7 @@ from django.db import models, transaction
 from msgspec import UNSET
 
 from accounts.keys import KeyHasher, WeakKeyError, check_chosen, display_prefix
-from accounts.models import ApiKey, Team
+from accounts.models import ApiKey, Budget, Limit, Team
 from providers.crypto import Vault, VaultError, last4
 from providers.kinds import KINDS
 from providers.models import CatalogueModel, Credential, Provider
@@ -31,6 +31,7 @@ from routing.configfile import (
     secret_of,
     with_preset,
 )
+from routing.configfile_allowances import bring_allowances
 from routing.models import Route, Target, check_targets
 from routing.revisions import Change, hold, publish
 
@@ -114,8 +115,8 @@ def bring(document: Parsed, means: Means) -> Run:
     if document.default_provider is not None and not any(r.pattern == "*" for r in document.routes):
         target = TargetDoc(provider=document.default_provider)
         applier.route(RouteDoc(pattern="*", name="default", targets=[target]), "providers.default")
-    for index, key in enumerate(document.keys):
-        applier.key(key, f"keys[{index}]")
+    keys = [applier.key(key, f"keys[{index}]") for index, key in enumerate(document.keys)]
+    bring_allowances(document, keys, applier)
     if applier.run.problems:
         raise ConfigError(applier.run.problems)
     return applier.run
@@ -151,8 +152,18 @@ class _Applier:
         self._change(row, "added" if new else "changed", fields)
         return True
 
+    def remove(self, row: models.Model) -> None:
+        """Delete a row that the document's list no longer has."""
+        self._change(row, "removed", {})
+        row.delete()
+
+    def complain(self, words: str) -> None:
+        """Something that keeps the document from being applied."""
+        self.run.problems.append(words)
+
     def team(self, doc: TeamDoc, path: str) -> None:
-        if not self.save(Team.objects.filter(name=doc.name).first() or Team(name=doc.name), {}, path):
+        row = Team.objects.filter(name=doc.name).first() or Team(name=doc.name)
+        if not self.save(row, {"priority": doc.priority}, path):
             self._refused.add((Team, doc.name))
 
     def _named_team(self, name: str, path: str) -> Team | None:
@@ -312,27 +323,31 @@ class _Applier:
                 Target(route=route, provider=new.provider, upstream_model=new.upstream_model, tier=new.tier),
             )
             spare.pop(id(old), None)
-            names = ("weight", "body_patch", "enabled")
+            names = ("weight", "body_patch", "after", "max_in_flight", "enabled")
             self.save(old, {name: getattr(new, name) for name in names}, f"{path}.targets[{index}]")
         for target in spare.values():
-            self._change(target, "removed", {})
-            target.delete()
+            self.remove(target)
         if route.managed_by_env and [t.provider_id for t in present] != [t.provider_id for t in wanted]:
             self.save(route, {"managed_by_env": False}, path)
 
-    def key(self, doc: KeyDoc, path: str) -> None:
+    def key(self, doc: KeyDoc, path: str) -> ApiKey | None:
+        """The key's row; None where there is none."""
         team = self._named_team(doc.team, path)
         if team is None:
-            return
-        values: dict[str, Any] = {"label": doc.label, "allowed_models": doc.allowed_models}
+            return None
+        values: dict[str, Any] = {
+            "label": doc.label,
+            "allowed_models": doc.allowed_models,
+            "priority": doc.priority,
+        }
         expires = doc.expires_at
         if expires is not UNSET:
             naive = expires is not None and expires.tzinfo is None
             values["expires_at"] = expires.replace(tzinfo=UTC) if expires is not None and naive else expires
         row = self._key_row(doc, path)
-        if row is None:
-            return
-        self.save(row, {**values, "team": team}, path)
+        if row is None or not self.save(row, {**values, "team": team}, path):
+            return None
+        return row
 
     def _key_row(self, doc: KeyDoc, path: str) -> ApiKey | None:
         if doc.value is not UNSET:
@@ -369,6 +384,8 @@ class _Applier:
         if isinstance(row, (Target, Credential)):
             owner = row.route if isinstance(row, Target) else row.provider
             name = f"{name} of {owner}"
+        elif isinstance(row, (Limit, Budget)):
+            name = f"{name} of {row.whose}"
         self.run.changes.append({"object": name, "action": action, "fields": shown})
 
 

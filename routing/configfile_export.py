@@ -10,6 +10,7 @@ from accounts.models import ApiKey, Team
 from providers.models import CatalogueModel, Provider
 from providers.wire import Timeouts
 from routing.configfile import BreakerDoc
+from routing.configfile_allowances import Exported
 from routing.models import Route, Target
 
 _HEADER = """\
@@ -21,6 +22,7 @@ _HEADER = """\
 def export() -> dict[str, Any]:
     """The document as plain data. Of the catalogue only the rows that were edited by hand: the others come
     with the price list."""
+    allowances = Exported()
     return {
         "providers": {row.name: _provider(row) for row in Provider.objects.prefetch_related("credentials")},
         "models": [_model(row) for row in CatalogueModel.objects.filter(overridden=True)],
@@ -30,10 +32,15 @@ def export() -> dict[str, Any]:
             .prefetch_related("targets__provider")
             .order_by("id")
         ],
-        "teams": [{"name": team.name} for team in Team.objects.all()],
-        "keys": [
-            _key(key) for key in ApiKey.objects.filter(revoked_at=None).select_related("team").order_by("id")
+        "teams": [
+            {"name": team.name, "priority": team.priority, **allowances.of(team_id=team.pk)}
+            for team in Team.objects.all()
         ],
+        "keys": [
+            _key(key, allowances)
+            for key in ApiKey.objects.filter(revoked_at=None).select_related("team").order_by("id")
+        ],
+        **allowances.of(),
     }
 
 
@@ -103,11 +110,13 @@ def _target(row: Target) -> dict[str, Any]:
     }
 
 
-def _key(row: ApiKey) -> dict[str, Any]:
+def _key(row: ApiKey, allowances: Exported) -> dict[str, Any]:
     return {
         "team": row.team.name,
         "prefix": row.prefix,
         "label": row.label,
         "allowed_models": row.allowed_models,
         "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
+        **({"priority": row.priority} if row.priority else {}),
+        **allowances.of(key_id=row.pk),
     }
