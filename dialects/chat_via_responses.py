@@ -18,6 +18,8 @@ from dialects.types import Event, JsonObject, ModelFacts
 
 _FINISH_OF_REASON = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _CALLS = ("function_call", "custom_tool_call")
+_THOUGHT_PART = "response.reasoning_summary_part.added"
+_THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta", _THOUGHT_PART)
 
 
 class ChatViaResponses:
@@ -140,9 +142,8 @@ class ChatChunks:
             return self._text(event)
         if kind in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta"):
             return self._arguments(event["output_index"], event["delta"])
-        if kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            written = _written(event["delta"])
-            return self._delta(b'"reasoning_content":' + written + b',"reasoning":' + written)
+        if kind in _THOUGHTS:
+            return self._thought(event)
         if kind == "response.refusal.delta":
             return self._delta(b'"refusal":' + _written(event["delta"]))
         if kind == "response.output_item.added":
@@ -190,6 +191,14 @@ class ChatChunks:
             # A provider that leaves out response.created.
             return self._begin({}) + self._delta(fields, logprobs)
         return self._head + fields + b'},"logprobs":' + logprobs + b',"finish_reason":null}]' + self._tail
+
+    def _thought(self, event: JsonObject) -> bytes:
+        if event["type"] == _THOUGHT_PART:
+            # A summary has parts, which stand apart as they do in a whole answer.
+            written = _written("\n\n") if event.get("summary_index") else b""
+        else:
+            written = _written(event["delta"])
+        return self._delta(b'"reasoning_content":' + written + b',"reasoning":' + written) if written else b""
 
     def _text(self, event: JsonObject) -> bytes:
         written = b'"content":' + _written(event["delta"])

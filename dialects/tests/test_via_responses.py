@@ -196,6 +196,36 @@ def test_thoughts_are_shown_where_claude_would_show_them(
     assert between.dropped == []
 
 
+def test_the_parts_of_a_summary_stand_apart_in_streams_too() -> None:
+    item: JsonObject = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"}
+    parts = [{"type": "summary_text", "text": text} for text in ("One.", "Two.")]
+    thought = {**item, "summary": parts}
+    said = {"type": "message", "content": [{"type": "output_text", "text": "So.", "annotations": []}]}
+    response = {"object": "response", "status": "completed", "model": "gpt-5.5", "output": [thought, said]}
+    events: list[JsonObject] = [
+        {"type": "response.created", "response": {**response, "status": "in_progress", "output": []}},
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+    ]
+    for index, part in enumerate(parts):
+        at = {"output_index": 0, "summary_index": index}
+        events.append({"type": "response.reasoning_summary_part.added", **at, "part": {**part, "text": ""}})
+        events.append({"type": "response.reasoning_summary_text.delta", **at, "delta": part["text"]})
+    events += [
+        {"type": "response.output_item.done", "output_index": 0, "item": thought},
+        {"type": "response.output_text.delta", "output_index": 1, "delta": "So."},
+        {"type": "response.completed", "response": response},
+    ]
+    translator = TRANSLATORS["messages", "responses"]()
+    out = b"".join(translator.event(Event("", orjson.dumps(event), b"")) for event in events)
+    out += translator.finish()
+    told = [event.json() for event in DIALECTS["messages"].framer().feed(out)]
+    streamed = "".join(
+        e["delta"]["thinking"] for e in told if e.get("delta", {}).get("type") == "thinking_delta"
+    )
+    whole = TRANSLATORS["messages", "responses"]().response(response)["content"][0]["thinking"]
+    assert streamed == whole == "One.\n\nTwo."
+
+
 def test_searches_and_marks_travel(claude: anthropic.Anthropic, between: Between) -> None:
     mark: Any = {"type": "ephemeral"}
     place: Any = {"type": "approximate", "city": "Ulm", "country": "DE"}
