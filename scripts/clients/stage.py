@@ -82,4 +82,4 @@ def _busy(request: Received) -> Sequence[Step]:
     elif request.path.endswith("/messages"):
         body = {"type": "error", "error": said}
     # A pause that is over before the next case asks; clients are told whole seconds.
-    return [Json(429, body, {"retry-after-ms": "1"})]
+    return [Json(429, body, {"retry-after-ms": "2"})]
