@@ -57,7 +57,8 @@ class Turns:
         for index, message in enumerate(messages):
             where = f"messages[{index}]"
             role = message["role"]
-            if message.get("name") is not None and role != "function":
+            # A result's name is that of the call, which says it.
+            if message.get("name") is not None and role not in ("function", "tool"):
                 self._losses.note("messages.name")
             if role in ("system", "developer"):
                 self._add_instruction(messages, index, where)

@@ -263,7 +263,7 @@ class Items:
 
     def read(self, messages: list[JsonObject]) -> list[JsonObject]:
         for index, message in enumerate(messages):
-            if message.get("name") is not None and message["role"] != "function":
+            if message.get("name") is not None and message["role"] not in ("function", "tool"):
                 self._losses.note("messages.name")
             self._readers[message["role"]](message, f"messages[{index}]")
         return self._items

@@ -62,9 +62,13 @@ def test_a_tool_loop_keeps_its_thinking(stage: Stage, reasoning: Any, streamed: 
     )
     # What such clients send back, and no more.
     kept = {name: first[name] for name in ("role", "content", "tool_calls", "reasoning_details")}
-    turns += [kept, {"role": "tool", "tool_call_id": kept["tool_calls"][0]["id"], "content": "sun"}]
+    turns += [
+        kept,
+        {"role": "tool", "tool_call_id": kept["tool_calls"][0]["id"], "name": "weather", "content": "sun"},
+    ]
     second = ask(stage.sdks, streamed=False, reasoning=reasoning, messages=turns, **fields)
     assert second["content"] == "The tool said: sun"
+    assert stage.gateway.wait_record(2).dropped == []
     assert stage.sent["thinking"] == {"type": "enabled", "budget_tokens": budget}
     assert stage.sent["messages"][1]["content"][0] == {
         "type": "thinking",
