@@ -20,6 +20,7 @@ from rest_framework.views import APIView
 from apiv1.auth import Authenticator
 from apiv1.errors import draining, error_reply, overloaded
 from apiv1.inbound import Inbound, check_host, check_query, read_headers
+from apiv1.lingering import Lingering
 from apiv1.stream import Pieces, closing
 from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, SIZE, Detail, Family, GatewayError
 from pipeline.call import Call, Handler, Refusal, Reply
@@ -77,6 +78,7 @@ class Services:
     status: Status
     pressure: Admission
     fault: Callable[[str, BaseException], None]
+    lingering: Lingering
 
 
 @dataclass(slots=True)
@@ -223,5 +225,5 @@ class GatewayView(APIView):
             if reply.call is not None:
                 reply.call.close()
             return HttpResponse(reply.body, status=reply.status, headers=fields)
-        stream: AsyncIterator[bytes] = closing(Pieces(reply, services.fault))
+        stream: AsyncIterator[bytes] = closing(Pieces(reply, services.fault, None, services.lingering))
         return StreamingHttpResponse(stream, status=reply.status, headers=fields)

@@ -127,7 +127,7 @@ class Door:
     async def _write_stream(
         self, reply: Reply, head: list[tuple[bytes, bytes]], passage: _Passage, send: Send
     ) -> None:
-        stream = Pieces(reply, self._services.fault, passage.presence)
+        stream = Pieces(reply, self._services.fault, passage.presence, self._services.lingering)
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": head})
             async for piece in stream:

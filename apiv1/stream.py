@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 
 from apiv1.inbound import Presence
+from apiv1.lingering import Lingering
 from dialects.errors import INTERNAL, GatewayError
-from pipeline.call import Call, Reply
+from pipeline.call import Body, Call, Reply
 
 Fault = Callable[[str, BaseException], None]
 
@@ -19,14 +21,23 @@ class Pieces:
     iterator and no generator, because a generator that was never started has no end that would run.
     """
 
-    def __init__(self, reply: Reply, fault: Fault, presence: Presence | None = None) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        fault: Fault,
+        presence: Presence | None = None,
+        lingering: Lingering | None = None,
+    ) -> None:
         if reply.call is None or isinstance(reply.body, bytes):
             raise TypeError("only a call's reply has a body in pieces")
         self._call: Call = reply.call
         self._body = reply.body
         self._fault = fault
         self._presence = presence
+        self._lingering = lingering
         self._over = False
+        self._left = False
+        self._reading: asyncio.Future[bytes] | None = None
 
     def __aiter__(self) -> Pieces:
         return self
@@ -35,7 +46,7 @@ class Pieces:
         if self._over:
             raise StopAsyncIteration
         try:
-            return await anext(self._body)
+            return await self._next()
         except StopAsyncIteration:
             self._over = True
             raise
@@ -46,10 +57,51 @@ class Pieces:
             return self._failed(error)
 
     async def aclose(self) -> None:
-        """Give back what the call holds. Idempotent. Before the last piece it means: nobody reads on."""
+        """Give back what the call holds. Idempotent. Before the last piece it means: nobody reads on;
+        where the route wants to know what the answer costs, it is read to its end all the same, beside
+        everything else."""
         if not self._over:
             self._over = True
             self._given_up()
+            if self._wants_the_rest():
+                assert self._lingering is not None  # noqa: S101 - what was just asked, for the type
+                self._left = True
+                self._lingering.adopt(self._read_on())
+        if not self._left:
+            await self._close()
+
+    async def _next(self) -> bytes:
+        if not self._call.drains:
+            return await anext(self._body)
+        # A client that leaves must not break off the read: what it is about to bring belongs to the rest.
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(_one(self._body))
+        piece = await asyncio.shield(self._reading)
+        self._reading = None
+        return piece
+
+    def _wants_the_rest(self) -> bool:
+        lingering, call = self._lingering, self._call
+        return (
+            lingering is not None
+            and not lingering.full
+            and call.drains
+            and call.record.outcome == "client_gone"
+        )
+
+    async def _read_on(self) -> None:
+        try:
+            if self._reading is not None:
+                with suppress(StopAsyncIteration):
+                    await self._reading
+            async for _ in self._body:
+                pass
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+            await self._close()
+
+    async def _close(self) -> None:
         # The call first: the end of the body may take a moment that is not part of it.
         try:
             self._call.close()
@@ -69,6 +121,10 @@ class Pieces:
             record.outcome, record.code = "error", "draining"
         elif record.outcome == "ok":
             record.outcome, record.code, record.status = "client_gone", "client_gone", 499
+
+
+async def _one(body: Body) -> bytes:
+    return await anext(body)
 
 
 async def closing(pieces: Pieces) -> AsyncGenerator[bytes]:

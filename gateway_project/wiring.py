@@ -20,6 +20,7 @@ from accounts.keys import KeyHasher
 from apiv1.auth import Authenticator
 from apiv1.base import Services
 from apiv1.door import Door
+from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.env import Config
 from gateway_project.memory import memory_share
@@ -105,6 +106,7 @@ class Gateway:
             status=self._status,
             pressure=self._pressure,
             fault=self._fault,
+            lingering=Lingering(),
         )
         self.door = Door(self.services, EXACT, PREFIXES)
 
@@ -135,6 +137,7 @@ class Gateway:
         """Give back what is held. The server calls it after the last request."""
         self._watcher.stop()
         await self._pressure.stop()
+        await self.services.lingering.stop()
         if self._breakers is not None:
             await self._breakers.stop()
         await asyncio.to_thread(self._loss_writer.stop)

@@ -105,8 +105,9 @@ class Call:
     """One request on its way. `raw` is the body as it arrived, `body` the same parsed once: neither is
     ever changed. `headers`: the client's, lower case, without credentials. `deadline` may be set by the
     client; failover shortens it and sets the rest: `target`, the `credential` to use there, its
-    `timeouts`, when a stream belongs to the client (`integrity`), and the `reason` for this attempt.
-    `reply_headers` go out with whatever the reply is, an error too."""
+    `timeouts`, when a stream belongs to the client (`integrity`), whether it is read to its end when the
+    client has left (`drains`), and the `reason` for this attempt. `reply_headers` go out with whatever
+    the reply is, an error too."""
 
     dialect: Dialect
     raw: bytes
@@ -121,6 +122,7 @@ class Call:
     credential: Credential | None = None
     timeouts: Timeouts = USUAL_TIMEOUTS
     integrity: Integrity = "hold-first"
+    drains: bool = False
     reason: str = "first"
     reply_headers: list[tuple[str, str]] = field(default_factory=list)
     _closers: list[Callable[[], None]] = field(default_factory=list)

@@ -29,6 +29,7 @@ class Failover:
         route = chosen.route
         assert route is not None, "a plan without a route is refused"  # noqa: S101 - a programmer's error, not input
         call.integrity = route.integrity
+        call.drains = route.on_disconnect == "drain"
         # All attempts together have what the most patient of the targets allows.
         some = (*chosen.candidates, *chosen.full)
         call.deadline = call.deadline.sooner(max(timeouts(target, route.patience).total for target in some))

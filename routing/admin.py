@@ -90,6 +90,7 @@ class RouteForm(forms.ModelForm):
             "balance",
             "affinity",
             "integrity",
+            "on_disconnect",
             "tries",
             "queue_seconds",
             "queue_limit",
@@ -117,7 +118,7 @@ class RouteForm(forms.ModelForm):
 # How calls travel: tabs, because most routes are fine with the defaults.
 _WAYS: tuple[Any, ...] = (
     ("Balance", {"fields": ("balance", "affinity"), "classes": ("tab",)}),
-    ("Failures", {"fields": ("integrity", "tries"), "classes": ("tab",)}),
+    ("Failures", {"fields": ("integrity", "tries", "on_disconnect"), "classes": ("tab",)}),
     ("Queue", {"fields": (("queue_seconds", "queue_limit"),), "classes": ("tab",)}),
     (
         "Timeouts",

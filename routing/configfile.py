@@ -13,7 +13,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from providers.presets import PRESETS
 from routing.allowances import LimitKind, Period, Unit
-from routing.snapshot import Affinity, Balance, BreakerMode, FailureClass, Integrity, Losses, Priority
+from routing.snapshot import (
+    Affinity,
+    Balance,
+    BreakerMode,
+    FailureClass,
+    Integrity,
+    Losses,
+    OnDisconnect,
+    Priority,
+)
 
 Text = Annotated[str, Meta(min_length=1)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -135,6 +144,7 @@ class RouteDoc(Struct, forbid_unknown_fields=True):
     balance: Balance | UnsetType = UNSET
     affinity: Affinity | UnsetType = UNSET
     integrity: Integrity | UnsetType = UNSET
+    on_disconnect: OnDisconnect | UnsetType = UNSET
     tries: Annotated[int, Meta(ge=1, le=3)] | UnsetType = UNSET
     queue: QueueDoc = msgspec.field(default_factory=QueueDoc)
     timeouts: OwnTimeoutsDoc = msgspec.field(default_factory=OwnTimeoutsDoc)

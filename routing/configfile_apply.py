@@ -258,6 +258,7 @@ class _Applier:
             "balance": doc.balance,
             "affinity": doc.affinity,
             "integrity": doc.integrity,
+            "on_disconnect": doc.on_disconnect,
             "tries": doc.tries,
             "enabled": doc.enabled,
             **{f"queue_{name}": getattr(doc.queue, name) for name in doc.queue.__struct_fields__},

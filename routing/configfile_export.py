@@ -89,6 +89,7 @@ def _route(row: Route) -> dict[str, Any]:
         "balance": row.balance,
         "affinity": row.affinity,
         "integrity": row.integrity,
+        "on_disconnect": row.on_disconnect,
         "tries": row.tries,
         "queue": {"seconds": row.queue_seconds, "limit": row.queue_limit},
         "timeouts": {name: getattr(row, f"{name}_timeout") for name in Timeouts.__dataclass_fields__},

@@ -17,6 +17,7 @@ from routing.snapshot import (
     BreakerSettings,
     FailureClass,
     Integrity,
+    OnDisconnect,
     Patience,
     Queue,
 )
@@ -39,15 +40,17 @@ def breaker(columns: Sequence[object]) -> BreakerSettings:
 
 
 def route(columns: Sequence[object]) -> dict[str, Any]:
-    """A route's: balance, affinity, integrity, tries, queue, and five timeouts of its own."""
+    """A route's: balance, affinity, integrity, what becomes of streams without clients, tries, queue, and
+    five timeouts of its own."""
     if not columns:
         return {}
-    balance, affinity, integrity, tries, seconds, limit, *own = columns
+    balance, affinity, integrity, on_disconnect, tries, seconds, limit, *own = columns
     patience = Patience(*(None if value is None else _above_0(value) for value in own))
     return {
         "balance": _word(balance, Balance),
         "affinity": _word(affinity, Affinity),
         "integrity": _word(integrity, Integrity),
+        "on_disconnect": _word(on_disconnect, OnDisconnect),
         "tries": _count(tries),
         "queue": Queue(seconds=_number(seconds), limit=_whole(limit)),
         "patience": AS_PROVIDED if patience == AS_PROVIDED else patience,

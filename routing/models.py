@@ -53,6 +53,11 @@ INTEGRITIES = (
     ("hold-first", "hold first: from the first content"),
     ("atomic", "atomic: when it is complete"),
 )
+# As routing.snapshot.OnDisconnect names them.
+ON_DISCONNECT = (
+    ("cancel", "cancel: it is closed at the provider, and its cost estimated"),
+    ("drain", "drain: it is read to its end, half a minute at most, and its cost known"),
+)
 # As routing.snapshot.FailureClass names them.
 FAILURES = ("outage", "rate_limit", "context_length", "content_policy")
 # As many attempts as there are in all.
@@ -155,6 +160,15 @@ class Route(models.Model):
         help_text="Until then a broken stream is tried again unseen; after it, it ends with an error. Atomic "
         "gives whole answers only, and no token before the last.",
     )
+    on_disconnect = models.CharField(
+        "when the client leaves a stream",
+        max_length=8,
+        choices=ON_DISCONNECT,
+        # Tokens that nobody reads are not worth their price.
+        default="cancel",
+        help_text="Clients that leave before the last chunk are billed by an estimate, or by what the "
+        "provider counts.",
+    )
     tries = models.PositiveSmallIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_TRIES)],
@@ -194,7 +208,8 @@ class Route(models.Model):
             models.CheckConstraint(
                 condition=Q(balance__in=[word for word, _ in BALANCES])
                 & Q(affinity__in=[word for word, _ in AFFINITIES])
-                & Q(integrity__in=[word for word, _ in INTEGRITIES]),
+                & Q(integrity__in=[word for word, _ in INTEGRITIES])
+                & Q(on_disconnect__in=[word for word, _ in ON_DISCONNECT]),
                 name="route_words_are_known",
             ),
             models.CheckConstraint(

@@ -24,6 +24,9 @@ Balance = Literal["weighted", "least_in_flight", "latency", "cheapest", "ordered
 Affinity = Literal["none", "key", "session"]
 # When a stream belongs to the client: with its first content, or when it is complete.
 Integrity = Literal["fast", "hold-first", "atomic"]
+# What becomes of a stream whose client has left: it is closed, and what it cost estimated, or read to its
+# end.
+OnDisconnect = Literal["cancel", "drain"]
 # Failures after which a target that waits for one of them is tried.
 FailureClass = Literal["outage", "rate_limit", "context_length", "content_policy"]
 # What the operators say of a breaker: let it judge, or hold it open or closed.
@@ -168,6 +171,7 @@ class Route:
     balance: Balance = "weighted"
     affinity: Affinity = "none"
     integrity: Integrity = "hold-first"
+    on_disconnect: OnDisconnect = "cancel"
     # Once: what another target can answer at once should not wait for one that has just failed.
     tries: int = 1
     patience: Patience = AS_PROVIDED

@@ -103,6 +103,7 @@ def _read(revision: int) -> Tables:
                 "balance",
                 "affinity",
                 "integrity",
+                "on_disconnect",
                 "tries",
                 "queue_seconds",
                 "queue_limit",

@@ -31,6 +31,7 @@ from accounts.keys import KeyHasher, display_prefix, issue
 from apiv1.auth import Authenticator
 from apiv1.base import Services
 from apiv1.door import Door
+from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
 from pipeline.build import build
 from pipeline.call import Record, Refusal
@@ -128,6 +129,7 @@ class LiveGateway:
             status=AlwaysReady(),
             pressure=self.pressure,
             fault=lambda _, error: self.faults.append(error),
+            lingering=Lingering(),
         )
         self.door = Door(self.services, EXACT, PREFIXES, **door)
         self.port = 0
