@@ -220,7 +220,7 @@ def _chat_stream(sdks: Sdks, **fields: Any) -> Any:
             if event.type == "chunk" and event.chunk.choices:
                 blocks += getattr(event.chunk.choices[0].delta, "thinking_blocks", None) or []
         message = events.get_final_completion().choices[0].message
-    message.thinking_blocks = blocks  # type: ignore[attr-defined]
+    message.thinking_blocks = blocks  # type: ignore[attr-defined]  # a field that others added, as programs add it
     return message
 
 
