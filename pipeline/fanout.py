@@ -249,8 +249,9 @@ class _Streams:
         except GatewayError as error:
             call = self._parts.call
             return self._fail(error.code, call.dialect.error_event(error, call.id))
+        # Where a client has left, what has begun may be read on to know its cost; nothing is begun for nobody.
         following = next(self._waiting, None)
-        if following is not None:
+        if following is not None and self._parts.call.record.outcome == "ok":
             self._read_on(following)
         return b""
 

@@ -191,6 +191,17 @@ async def test_an_atomic_call_holds_back_no_more_than_it_can(
     assert all(one.closed for one in inner.bodies.values())
 
 
+async def test_nothing_is_begun_for_a_client_that_has_left(inner: Inner) -> None:
+    call, body = await begun(inner, PROMPTS)
+    call.record.outcome = "client_gone"
+    raw = b"".join([piece async for piece in body])
+    assert sum(finish is not None for _, _, finish in told(raw)) == PARALLEL
+    assert len(inner.calls) == PARALLEL
+    call.close()
+    await body.aclose()
+    assert call.record.usage == Usage(2 * PARALLEL, PARALLEL)
+
+
 async def test_a_fault_in_a_stream_is_the_doors(inner: Inner) -> None:
     call, body = await begun(inner, [*"abcd", "e"])
     inner.failures["e"] = RuntimeError("a fault")
