@@ -249,7 +249,7 @@ class _Streams:
         except GatewayError as error:
             call = self._parts.call
             return self._fail(error.code, call.dialect.error_event(error, call.id))
-        # Where a client has left, what has begun may be read on to know its cost; nothing is begun for nobody.
+        # What has begun may be read on after its client has left, to know its cost; nothing is begun then.
         following = next(self._waiting, None)
         if following is not None and self._parts.call.record.outcome == "ok":
             self._read_on(following)
