@@ -59,10 +59,10 @@ INTERNAL = Fault("internal", 500, "server_error", "internal_error", "api_error",
 class Detail:
     """What one occurrence adds to its fault; each field is optional.
 
-    `code` replaces the fault's OpenAI code; `error_code` is Anthropic's word in `error.details`, by which its
-    SDKs mend a conversation; `param` names the field at fault; `status` replaces the HTTP status (a
-    provider's own 4xx is kept); `retry_after` is seconds, as the client is told; `cool` the seconds for which the
-    provider itself asked to be left alone, which may be more.
+    `code` replaces the fault's OpenAI code; `error_code` is Anthropic's word in `error.details`, by which
+    its SDKs mend a conversation; `param` names the field at fault; `status` replaces the HTTP status (a
+    provider's own 4xx is kept); `retry_after` is seconds, as the client is told; `cool` the seconds for
+    which the provider itself asked to be left alone, which may be more.
     """
 
     code: str | None = None

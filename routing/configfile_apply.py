@@ -382,11 +382,12 @@ class _Applier:
         if "sealed" in fields:
             shown["replaced"] = ["secret"]
         name = f"{row._meta.verbose_name} {row}"
-        if isinstance(row, (Target, Credential)):
-            owner = row.route if isinstance(row, Target) else row.provider
-            name = f"{name} of {owner}"
+        if isinstance(row, Target):
+            name += f" of {row.route}"
+        elif isinstance(row, Credential):
+            name += f" of {row.provider}"
         elif isinstance(row, (Limit, Budget)):
-            name = f"{name} of {row.whose}"
+            name += f" of {row.whose}"
         self.run.changes.append({"object": name, "action": action, "fields": shown})
 
 
@@ -396,6 +397,4 @@ def _money(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """A value as JSON can hold it."""
-    if value is None or isinstance(value, (bool, int, float, str, list, dict)):
-        return value
-    return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else str(value)

@@ -70,7 +70,8 @@ def test_a_document_says_what_may_be_used() -> None:
         False,
         "https://hooks.example/x",
     )
-    assert (Budget.objects.get(team=crew).amount, Budget.objects.get(team=crew).hard) == (20, True)
+    own = Budget.objects.get(team=crew)
+    assert (own.amount, own.hard) == (Decimal(20), True)
     assert any("limit 100 requests per minute of team crew" in str(change) for change in outcome.changes)
 
 
