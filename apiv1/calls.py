@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from apiv1.base import GatewayView, Visit
-from apiv1.errors import SAFE_HEADERS, request_id_headers
+from apiv1.errors import SAFE_HEADERS, STREAM_HEADERS, request_id_headers
 from apiv1.inbound import check_media, time_limit
 from dialects.errors import GatewayError, bad_request
 from dialects.parse import parse_json, without_bom
@@ -72,7 +72,8 @@ class CallView(GatewayView):
         record.first_byte = time.monotonic()
         record.status = reply.status
         reply.call = call
-        reply.headers += [*SAFE_HEADERS, *request_id_headers(call.id), *_told(call)]
+        safe = STREAM_HEADERS if call.facts.stream else SAFE_HEADERS
+        reply.headers += [*safe, *request_id_headers(call.id), *_told(call)]
         reply.headers += call.reply_headers
         return reply
 

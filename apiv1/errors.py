@@ -7,6 +7,8 @@ from pipeline.call import Reply
 
 # Answers hold what a team asked: nobody in between keeps them, and no browser guesses what they are.
 SAFE_HEADERS = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+# Some proxies pass a stream on piece by piece only when they read `no-cache`.
+STREAM_HEADERS = (("cache-control", "no-cache, no-store"), *SAFE_HEADERS[1:])
 
 
 def request_id_headers(request_id: str) -> list[tuple[str, str]]:

@@ -184,7 +184,14 @@ def _openai(model: Listed) -> dict[str, Any]:
 
 
 def _anthropic(model: Listed) -> dict[str, Any]:
-    return {"type": "model", "id": model.id, "display_name": model.id, "created_at": _UNKNOWN_TIME}
+    return {
+        "type": "model",
+        "id": model.id,
+        "display_name": model.id,
+        "created_at": _UNKNOWN_TIME,
+        # What is retired at its provider is taken out of the routes and the catalogue.
+        "lifecycle": "active",
+    }
 
 
 def _page(models: list[Listed], query: bytes) -> dict[str, Any]:

@@ -46,7 +46,6 @@ _KNOWN = frozenset(
 # Values that ask for what happens anyway.
 _NEUTRAL: Mapping[str, Any] = {
     "store": False,
-    "service_tier": "auto",
     "modalities": ["text"],
     "logit_bias": {},
     "metadata": {},
@@ -458,6 +457,8 @@ def _refuse(body: JsonObject) -> None:
     modalities = body.get("modalities")
     if modalities is not None and (type(modalities) is not list or "audio" in modalities):
         raise bad_request("This model's provider answers with text only.", "modalities")
+    if body.get("audio") is not None:
+        raise bad_request("This model's provider answers with text only.", "audio")
 
 
 def _function_of(tool: Any, where: str) -> JsonObject:

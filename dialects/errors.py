@@ -7,6 +7,7 @@ crosses rooms on its way to a client.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -100,10 +101,13 @@ class GatewayError(Exception):
         return self.fault.status
 
     def headers(self) -> list[tuple[str, str]]:
-        """Reply headers that this error brings: `x-should-retry`, `retry-after`, and its own."""
+        """Reply headers that this error brings: `x-should-retry`, `retry-after` twice, and its own."""
         headers = [("x-should-retry", "true" if self.fault.should_retry else "false"), *self.detail.headers]
         if self.detail.retry_after is not None:
-            headers.append(("retry-after", str(max(0, round(self.detail.retry_after + 0.499)))))
+            wait = max(0.0, self.detail.retry_after)
+            headers.append(("retry-after", str(math.ceil(wait))))
+            # The SDKs of both families read this one first.
+            headers.append(("retry-after-ms", str(math.ceil(wait * 1000))))
         return headers
 
 

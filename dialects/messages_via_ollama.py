@@ -35,7 +35,7 @@ _KNOWN = frozenset(
         "output_config", "output_format", "options", "num_ctx", *_FLOATS, *_INTS, *ollama.EXTENSIONS,
     }
 )  # fmt: skip
-_NEUTRAL: Mapping[str, Any] = {"service_tier": "auto", "metadata": {}, "mcp_servers": []}
+_NEUTRAL: Mapping[str, Any] = {"metadata": {}, "mcp_servers": []}
 # Coding agents put a line here that changes with every request; before any other provider it only keeps the
 # prompt from being cached.
 _BILLING = "x-anthropic-billing-header:"

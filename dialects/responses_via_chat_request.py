@@ -11,7 +11,7 @@ from dialects.capabilities import max_output_of
 from dialects.chat import wrong_type
 from dialects.errors import GatewayError, bad_request
 from dialects.parts import EFFORTS, Losses, as_text, end_user, openai_effort
-from dialects.responses_via_chat_turns import BRINGS_TOOLS, FREE_TEXT, Conversation, Tools
+from dialects.responses_via_chat_turns import BRINGS_TOOLS, FREE_TEXT, NOT_KEPT, Conversation, Tools
 from dialects.types import JsonObject, ModelFacts
 
 # Limits of chat completions.
@@ -40,11 +40,11 @@ _TOOL_EXTRAS = ("defer_loading", "allowed_callers", "output_schema", "async")
 _STATE: Mapping[str, tuple[str, str]] = {
     "previous_response_id": (
         "neither this model's provider nor the gateway keeps responses: send all of it in 'input'",
-        "previous_response_not_found",
+        NOT_KEPT,
     ),
     "conversation": (
         "neither this model's provider nor the gateway keeps conversations: send all of it in 'input'",
-        "conversation_not_found",
+        NOT_KEPT,
     ),
     "prompt": ("prompt templates are kept by their provider, which is not this model's", "unsupported_value"),
     "background": (
@@ -121,10 +121,12 @@ class RequestBuilder:
 
     def _tools(self) -> None:
         made: dict[str, JsonObject] = {}
-        foreign: list[str] = []
+        lost = False
         for where, tool, namespace in self._offered():
             if tool["type"] not in ("function", "custom"):
-                foreign.append(where)
+                # Its provider runs it itself, or has trained its models for it: it exists nowhere else.
+                self._losses.note(f"tools.{tool['type']}")
+                lost = True
                 continue
             function = self._tool(tool, namespace, where)
             if function["name"] in made:
@@ -133,9 +135,13 @@ class RequestBuilder:
                     continue
                 raise bad_request("Tool names must be unique.", where, "invalid_value")
             made[function["name"]] = {"type": "function", "function": function}
-        if foreign:
-            self._foreign(foreign, alone=not made)
         choice = self._choice(made)
+        if choice == "required" and lost and not made:
+            raise bad_request(
+                "'tool_choice' requires a call, and none of 'tools' exists at this model's provider.",
+                "tool_choice",
+                "unsupported_value",
+            )
         if made:
             self._out["tools"] = list(made.values())
             if choice is not None:
@@ -150,18 +156,6 @@ class RequestBuilder:
         for index, item in enumerate(given if type(given) is list else ()):
             if item.get("type") in BRINGS_TOOLS:
                 yield from _flat(item.get("tools"), f"input[{index}].tools")
-
-    def _foreign(self, places: list[str], *, alone: bool) -> None:
-        """Tools that a provider runs itself, or that its models are trained for: they exist nowhere else. A
-        request that has others can do without; one that has not asked for just this."""
-        if alone:
-            raise bad_request(
-                f"'{places[0]}': only tools of type 'function' and 'custom' exist for this model; "
-                "the others exist only at their own provider.",
-                f"{places[0]}.type",
-                "unsupported_value",
-            )
-        self._losses.note("tools.type")
 
     def _tool(self, tool: JsonObject, namespace: str, where: str) -> JsonObject:
         name = as_text(tool.get("name"), f"{where}.name")

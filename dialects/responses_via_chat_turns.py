@@ -36,6 +36,11 @@ _TUNING = frozenset({"configuration_update"})
 BRINGS_TOOLS = frozenset({"additional_tools", "tool_search_output"})
 
 
+# The code for whatever an earlier call is said to have left here: the one on which clients act, by sending
+# the whole conversation.
+NOT_KEPT = "previous_response_not_found"
+
+
 class Tools:
     """The names under which the client's tools go, and what each was: its type, name and namespace."""
 
@@ -114,7 +119,9 @@ class Conversation:
             self._end_turn()
         else:
             raise _unsupported(
-                f"{where}.type", _WHY.get(kind, "this type of item cannot be sent to this model")
+                f"{where}.type",
+                _WHY.get(kind, "this type of item cannot be sent to this model"),
+                NOT_KEPT if kind == "item_reference" else "unsupported_content",
             )
 
     def _append(self, message: JsonObject, origin: str) -> None:
@@ -362,5 +369,5 @@ def _simplest(parts: list[JsonObject]) -> Any:
     return parts
 
 
-def _unsupported(param: str, what: str) -> GatewayError:
-    return bad_request(f"'{param}': {what}.", param, "unsupported_content")
+def _unsupported(param: str, what: str, code: str = "unsupported_content") -> GatewayError:
+    return bad_request(f"'{param}': {what}.", param, code)

@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -48,6 +48,8 @@ _SECRETS = re.compile(
     r"|[\w+-]{40,}",  # anything long and opaque
     re.IGNORECASE | re.ASCII,
 )
+# What servers say of a body that is JSON but not of their form, where OpenAI and Anthropic say 400.
+_UNFIT = 422
 _WORD = re.compile(r"[A-Za-z][\w.\-\[\]]{0,79}", re.ASCII)
 
 _TOO_LONG = re.compile(
@@ -130,6 +132,14 @@ def from_event(error: Any) -> GatewayError:
     return classify(status, said, None)
 
 
+def across(error: GatewayError) -> GatewayError:
+    """The same refusal for a client of another dialect than the provider's. What a body of the gateway's own
+    making was refused for with 422 is a bad request there: no other dialect's clients know the difference."""
+    if error.detail.status != _UNFIT:
+        return error
+    return GatewayError(error.fault, error.message, replace(error.detail, status=BAD_REQUEST.status))
+
+
 def read(body: Any) -> Said:
     """The error in any envelope in use: OpenAI's and Anthropic's `{"error": {...}}`, Ollama's
     `{"error": "text"}`, vLLM's flat object, FastAPI's `detail`, Gemini's list of one."""
@@ -168,7 +178,9 @@ def classify(status: int, said: Said, wait: float | None) -> GatewayError:
     if status in (401, 403):
         # The provider's text would tell the client that its key is bad, and shows part of ours.
         return GatewayError(
-            UPSTREAM_BAD, "The provider refused the gateway's credential.", Detail(code="upstream_auth")
+            UPSTREAM_BAD,
+            "The upstream authentication failed: the provider refused the gateway's credential.",
+            Detail(code="upstream_auth"),
         )
     if status == 429:
         return GatewayError(
@@ -218,7 +230,7 @@ _KEPT: Mapping[int, Fault] = {
     404: NO_MODEL,
     409: BAD_REQUEST,
     413: SIZE,
-    422: BAD_REQUEST,
+    _UNFIT: BAD_REQUEST,
     451: BAD_REQUEST,
 }
 

@@ -12,6 +12,7 @@ from dialects import estimate
 from dialects.as_stream import AS_STREAM
 from dialects.errors import UPSTREAM_BAD, Detail, GatewayError
 from dialects.types import Dialect, JsonObject, Usage
+from dialects.upstream_errors import across
 from pipeline.call import Call, Deadline, Reply
 from pipeline.failures import invalid_response, took_too_long
 from pipeline.relay import Relay, Try
@@ -45,7 +46,7 @@ SSE_HEADERS = (
 )
 
 
-async def refusal(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
+async def refusal(exchange: Exchange, response: UpstreamResponse) -> GatewayError:
     """What a client is told of a status other than 200."""
     if 300 <= response.status < 400:
         return GatewayError(
@@ -53,7 +54,8 @@ async def refusal(dialect: Dialect, response: UpstreamResponse) -> GatewayError:
         )
     if response.status < 400:
         return invalid_response(f"The provider answered with status {response.status}.")
-    return dialect.error(response.status, response.headers, await _error_body(response))
+    error = exchange.dialect.error(response.status, response.headers, await _error_body(response))
+    return error if exchange.translator is None else across(error)
 
 
 async def _error_body(response: UpstreamResponse) -> bytes:

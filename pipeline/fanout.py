@@ -94,6 +94,8 @@ class _Parts:
         record = replace(call.record, dropped=[], usage=None, upstream_seconds=0.0, output_chars=0)
         return replace(
             call,
+            # One key for several requests would make one of them.
+            headers={name: value for name, value in call.headers.items() if name != "idempotency-key"},
             body=body,
             facts=call.dialect.facts(body),
             record=record,

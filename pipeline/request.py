@@ -19,6 +19,9 @@ from pipeline.call import Call
 from providers.wire import UpstreamRequest
 from routing.snapshot import Target
 
+# Client headers that mean the same to every provider that reads them.
+_OF_NO_DIALECT = frozenset({"idempotency-key"})
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -123,11 +126,10 @@ def _headers(call: Call, target: Target, exchange: Exchange) -> dict[str, str]:
         "accept-encoding": "identity",
         **kind.headers,
     }
-    if exchange.translator is None:
-        for name in kind.forward:
-            value = call.headers.get(name)
-            if value is not None:
-                headers[name] = value
+    for name in kind.forward if exchange.translator is None else kind.forward & _OF_NO_DIALECT:
+        value = call.headers.get(name)
+        if value is not None:
+            headers[name] = value
     if call.credential is not None and kind.auth != "none":
         secret = call.credential.secret
         if kind.auth == "bearer":

@@ -76,7 +76,7 @@ class Upstream:
             attempt.status = response.status
             attempt.upstream_request_id = _request_id(response.headers)
             if response.status != 200:
-                raise await refusal(exchange.dialect, response)
+                raise await refusal(exchange, response)
             if call.facts.stream:
                 return await streamed(call, exchange, response, Try(attempt, deadline))
             return await whole(call, exchange, response, deadline)

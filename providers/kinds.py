@@ -18,7 +18,8 @@ class Kind:
 
     `paths`: dialect name to the path appended to the provider's base URL; its order is the order of
     preference when the client's own dialect is not among them. `headers`: sent with every request.
-    `forward`: client headers that may travel when client and upstream speak the same dialect.
+    `forward`: client headers that may travel when client and upstream speak the same dialect; those that
+    belong to no dialect (`idempotency-key`) travel in any case.
     `only`: dialect name to a pattern of the models that speak it, where not all do.
     `stream_usage`: a chat stream reports usage only when asked by `stream_options`, so the gateway asks;
     False: it always reports, and refuses a body with that field, so the gateway takes it out.

@@ -68,7 +68,9 @@ def test_the_anthropic_list(live: LiveGateway) -> None:
     assert ids == sorted(ids)
     assert set(ids) >= {"gpt-4o", "claude-opus-4-5", "llama3.2"}
     assert (body["first_id"], body["last_id"], body["has_more"]) == (ids[0], ids[-1], False)
-    assert all(set(model) == {"type", "id", "display_name", "created_at"} for model in body["data"])
+    assert all(
+        set(model) == {"type", "id", "display_name", "created_at", "lifecycle"} for model in body["data"]
+    )
 
 
 def test_a_key_sees_what_it_may_use(live: LiveGateway) -> None:

@@ -47,6 +47,6 @@ def test_counting_is_not_usage() -> None:
     assert COUNT_TOKENS.usage({"input_tokens": 3}) is None
 
 
-@pytest.mark.parametrize(("chars", "tokens"), [(0, 1), (1, 1), (400, 100)])
+@pytest.mark.parametrize(("chars", "tokens"), [(0, 1), (1, 1), (7, 2), (8, 3), (3500, 1000)])
 def test_estimates_where_nobody_counts(chars: int, tokens: int) -> None:
     assert estimated(Facts(model="m", prompt_chars=chars)) == {"input_tokens": tokens}

@@ -271,7 +271,7 @@ def test_custom_tools_and_namespaces(gpt: openai.OpenAI, between: Between, model
     tools = [PATCH, CRM, {"type": "web_search"}]
     first = stream(gpt, model=model, input=history, tools=tools)
     same(gpt.responses.create(model=model, input=history, tools=tools), first)
-    assert between.dropped == ["tools.type"]
+    assert between.dropped == ["tools.web_search"]
     patch: Any = first.output[0]
     found: Any = first.output[1]
     assert (patch.type, patch.name, patch.input) == ("custom_tool_call", "apply_patch", '*** Begin "x"')
@@ -373,10 +373,10 @@ def test_log_probabilities(gpt: openai.OpenAI) -> None:
     ("fields", "param", "code"),
     [
         ({"previous_response_id": "resp_1"}, "previous_response_id", "previous_response_not_found"),
-        ({"conversation": "conv_1"}, "conversation", "conversation_not_found"),
+        ({"conversation": "conv_1"}, "conversation", "previous_response_not_found"),
         ({"background": True}, "background", "unsupported_value"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt", "unsupported_value"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type", "unsupported_value"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice", "unsupported_value"),
         (
             {"tools": [WEATHER, {"type": "web_search"}], "tool_choice": {"type": "web_search"}},
             "tool_choice",
@@ -385,7 +385,7 @@ def test_log_probabilities(gpt: openai.OpenAI) -> None:
         (
             {"input": [{"type": "item_reference", "id": "msg_1"}]},
             "input[0].type",
-            "unsupported_content",
+            "previous_response_not_found",
         ),
         (
             {"input": [*asked("hi"), {"type": "function_call_output", "call_id": "c", "output": "x"}]},

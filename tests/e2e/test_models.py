@@ -42,7 +42,7 @@ def test_anthropics_list(stage: Stage) -> None:
     models = list(stage.sdks.anthropic.models.list())
     assert sorted(model.id for model in models) == IDS
     assert {model.type for model in models} == {"model"}
-    assert all(model.display_name and model.created_at for model in models)
+    assert all(model.display_name and model.created_at and model.lifecycle == "active" for model in models)
 
     async def ask() -> list[str]:
         return [model.id async for model in stage.sdks.async_anthropic.models.list()]
