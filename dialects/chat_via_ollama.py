@@ -193,6 +193,7 @@ class ChatViaOllama:
             raise bad_request(f"'{where}' has no name.", where, "invalid_value")
         if function.get("strict"):
             self._losses.note("tools.function.strict")
+        ollama.note_marks(given, self._losses)
         return ollama.tool(
             function["name"], function.get("description"), function.get("parameters"), self._losses
         )
@@ -353,6 +354,7 @@ class _Conversation:
             raise bad_request(f"Invalid value for '{where}.role'.", f"{where}.role", "invalid_value")
         if message.get("name") and role != "function":
             self._losses.note("messages.name")
+        ollama.note_marks(message, self._losses)
         return read(message, where)
 
     def _system(self, message: JsonObject, where: str) -> JsonObject:
@@ -429,6 +431,7 @@ class _Conversation:
 
     def _part(self, part: Any, where: str, texts: list[str], images: list[str]) -> None:
         kind = part.get("type") if type(part) is dict else None
+        ollama.note_marks(part, self._losses)
         if kind == "text" or kind == "refusal":
             texts.append(as_text(part.get(kind), f"{where}.{kind}"))
         elif kind == "image_url":

@@ -117,6 +117,8 @@ class RequestBuilder:
                 f"{where}.type",
                 "unsupported_value",
             )
+        if tool.get("cache_control") is not None:
+            self._losses.note("cache_control")
         made: JsonObject = {"type": kind, "name": _name(given, where)}
         if given.get("description") is not None:
             made["description"] = as_text(given["description"], f"{where}.description")
@@ -265,6 +267,11 @@ class Items:
         for index, message in enumerate(messages):
             if message.get("name") is not None and message["role"] not in ("function", "tool"):
                 self._losses.note("messages.name")
+            content = message.get("content")
+            holders = [message, *(content if type(content) is list else ())]
+            if any(holder.get("cache_control") is not None for holder in holders):
+                # The mark of another family; the own one, prompt_cache_breakpoint, travels.
+                self._losses.note("cache_control")
             self._readers[message["role"]](message, f"messages[{index}]")
         return self._items
 

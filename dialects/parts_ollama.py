@@ -206,6 +206,15 @@ class CallIds:
         return call_id
 
 
+def note_marks(given: Any, losses: Losses) -> None:
+    """Note the marks for a prompt cache on a part, message or tool: Ollama caches by itself and is told
+    nothing."""
+    if type(given) is dict:
+        for name in ("cache_control", "prompt_cache_breakpoint"):
+            if given.get(name) is not None:
+                losses.note(name)
+
+
 # --- Thinking ----------------------------------------------------------------------------------------
 
 
