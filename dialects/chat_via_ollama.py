@@ -35,6 +35,8 @@ _FLOATS = {
     "min_p": "min_p",
 }
 _INTS = {"seed": "seed", "top_k": "top_k"}
+# OpenAI's own limit.
+_MOST_LOGPROBS = 20
 _KNOWN = frozenset(
     {
         "model", "messages", "stream", "stream_options", "n", "stop", "max_tokens", "max_completion_tokens",
@@ -91,7 +93,7 @@ class ChatViaOllama:
             out["tools"] = tools
         out.update(_format(body))
         out.update(self._think(body, model, capabilities))
-        out.update(_logprobs(body))
+        out.update(self._logprobs(body))
         out.update(ollama.extensions(body))
         options = self._options(body)
         if options:
@@ -257,6 +259,20 @@ class ChatViaOllama:
         options.stop(body, "stop")
         options.extend(body, self._losses)
         return options
+
+    def _logprobs(self, body: JsonObject) -> JsonObject:
+        top = body.get("top_logprobs")
+        if not body.get("logprobs"):
+            if top is not None:
+                self._losses.note("top_logprobs")
+            return {}
+        if top is None:
+            return {"logprobs": True}
+        if type(top) is not int or not 0 <= top <= _MOST_LOGPROBS:
+            raise bad_request(
+                f"'top_logprobs' must be an integer from 0 to {_MOST_LOGPROBS}.", "top_logprobs"
+            )
+        return {"logprobs": True, "top_logprobs": top}
 
     # --- The answer's parts
 
@@ -522,18 +538,6 @@ def _format(body: JsonObject) -> JsonObject:
     if type(schema) is not dict:
         raise bad_request("Invalid value for 'response_format'.", "response_format", "invalid_value")
     return {"format": schema}
-
-
-def _logprobs(body: JsonObject) -> JsonObject:
-    out: JsonObject = {}
-    if body.get("logprobs"):
-        out["logprobs"] = True
-        top = body.get("top_logprobs")
-        if top is not None:
-            if type(top) is not int or not 0 <= top <= 20:
-                raise bad_request("'top_logprobs' must be an integer from 0 to 20.", "top_logprobs")
-            out["top_logprobs"] = top
-    return out
 
 
 def _openai_logprobs(entries: Any) -> JsonObject | None:

@@ -235,7 +235,8 @@ class Conversation:
         turn = self._turn or self._new_turn(where)
         self._think(turn)
         custom = item["type"] == "custom_tool_call"
-        arguments = orjson.dumps({FREE_TEXT: item["input"]}).decode() if custom else item["arguments"]
+        # Servers read them as JSON, which nothing is not.
+        arguments = orjson.dumps({FREE_TEXT: item["input"]}).decode() if custom else item["arguments"] or "{}"
         namespace = as_text(item.get("namespace"), f"{where}.namespace")
         name = self._tools.out("custom" if custom else "function", item["name"], namespace)
         call = {

@@ -132,8 +132,15 @@ CHAT_REFUSED = {
         "response_format",
     ),
     "effort of nonsense": ({"messages": USER, "reasoning_effort": "much"}, "reasoning_effort"),
+    "a voice": ({"messages": USER, "audio": {"voice": "alloy", "format": "wav"}}, "audio"),
     "too many logprobs": ({"messages": USER, "logprobs": True, "top_logprobs": 21}, "top_logprobs"),
 }
+
+
+def test_alternatives_to_tokens_that_are_not_asked_for_are_named() -> None:
+    translator, sent = asked("chat", "ollama_chat", {"messages": USER, "top_logprobs": 2})
+    assert "top_logprobs" not in sent
+    assert translator.dropped == ["top_logprobs"]
 
 
 @pytest.mark.parametrize("name", CHAT_REFUSED)
