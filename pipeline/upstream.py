@@ -92,7 +92,7 @@ def _without_provider(call: Call) -> Reply:
         raise bad_request(
             f"The model {call.facts.model} is served by a provider that cannot do this kind of request.",
             param="model",
-            code="unsupported_operation",
+            code="model_not_found",
         )
     return Reply(200, [*JSON_HEADERS, ("x-gateway-estimated", "true")], orjson.dumps(local(call.facts)))
 

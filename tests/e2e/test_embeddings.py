@@ -88,5 +88,5 @@ def test_what_cannot_be_embedded_is_refused(stage: Stage, model: str, given: Any
 def test_anthropic_has_no_embeddings(stage: Stage) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         whole(stage.sdks, model="claude-opus-4-5", input="a")
-    assert (caught.value.code, caught.value.param) == ("unsupported_operation", "model")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
     assert stage.fake.requests == []
