@@ -135,6 +135,10 @@ def max_output_of(name: str) -> int | None:
 
 _GPT_OUTPUT: tuple[tuple[str, int], ...] = (
     (r"gpt-5-chat|gpt-4o", 16384),
+    (r"gpt-5", 128_000),
+    (r"(^|/)o1-mini", 65536),
+    (r"(^|/)o1-preview", 32768),
+    (r"(^|/)o\d+(-|$)", 100_000),
     (r"gpt-4\.1", 32768),
     (r"gpt-4-turbo|gpt-3\.5", 4096),
     (r"gpt-4(-\d{4})?$", 8192),
@@ -142,8 +146,10 @@ _GPT_OUTPUT: tuple[tuple[str, int], ...] = (
 
 
 def _claude_output(name: str, version: tuple[int, int]) -> int | None:
-    if version >= (4, 6):
+    if version > (5, 99):
         return None
+    if version >= (4, 6):
+        return 128_000
     if version < (3, 5):
         return 4096
     if version < (3, 7):

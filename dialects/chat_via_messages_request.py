@@ -100,15 +100,14 @@ class RequestBuilder:
             self._losses.note("stream_options.include_obfuscation")
 
     def _cap(self) -> None:
-        asked = self._body.get("max_completion_tokens")
-        if asked is None:
-            asked = self._body.get("max_tokens")
+        name = "max_tokens" if self._body.get("max_completion_tokens") is None else "max_completion_tokens"
+        asked = self._body.get(name)
         most = self._model.max_output_tokens or max_output_of(self._model.name)
         if asked is None:
             asked = most or DEFAULT_MAX_OUTPUT
         elif most and asked > most:
             # The provider would refuse it; every answer it could have given still fits.
-            self._losses.note("max_tokens")
+            self._losses.note(name)
             asked = most
         self._out["max_tokens"] = asked
 

@@ -21,6 +21,7 @@ from dialects.parts import (
     data_url,
     invalid_answer,
     new_id,
+    titled,
     tool_arguments,
 )
 from dialects.sse import frame, frame_json
@@ -381,8 +382,9 @@ class _Conversation:
 
     def _assistant(self, message: JsonObject, where: str) -> JsonObject:
         out = {"role": "assistant", **self._content(message, where)}
-        if not out["content"] and message.get("refusal"):
-            out["content"] = as_text(message["refusal"], f"{where}.refusal")
+        refusal = as_text(message.get("refusal"), f"{where}.refusal")
+        if refusal:
+            out["content"] = "\n".join(filter(None, (out["content"], refusal)))
         thinking = message.get("reasoning_content") or message.get("reasoning")
         if type(thinking) is str and thinking:
             out["thinking"] = thinking
@@ -513,7 +515,7 @@ def _file(file: Any, where: str) -> str:
     media = data_url(data)
     if media is None or not media.type.startswith("text/"):
         raise _no_document(where)
-    return ollama.titled(file.get("filename"), ollama.text_of_data(media.data, where))
+    return titled(file.get("filename"), ollama.text_of_data(media.data, where))
 
 
 def _no_document(where: str) -> GatewayError:

@@ -80,14 +80,13 @@ class RequestBuilder:
             raise bad_request("This model cannot answer with audio.", "modalities", "unsupported_value")
 
     def _cap(self) -> None:
-        cap = self._body.get("max_completion_tokens")
-        if cap is None:
-            cap = self._body.get("max_tokens")
+        name = "max_tokens" if self._body.get("max_completion_tokens") is None else "max_completion_tokens"
+        cap = self._body.get(name)
         if cap is None:
             return
         most = self._model.max_output_tokens or max_output_of(self._model.name)
         if cap < _MIN_CAP or (most and cap > most):
-            self._losses.note("max_tokens")
+            self._losses.note(name)
             cap = _MIN_CAP if cap < _MIN_CAP else most
         self._out["max_output_tokens"] = cap
 

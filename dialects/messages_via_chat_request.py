@@ -19,6 +19,9 @@ from dialects.parts import (
     is_web_url,
     openai_effort,
     openai_id,
+    reference_text,
+    search_text,
+    titled,
     tool_arguments,
     unsealed,
 )
@@ -120,22 +123,22 @@ class RequestBuilder:
                 self._web_search(tool)
                 continue
             if kind not in (None, "custom"):
-                self._server_tool(tool, index, alone=len(given) == 1, forced=forced)
+                self._server_tool(tool, index, forced=forced)
                 continue
             tools.append(self._tool(tool, f"tools.{index}"))
         if tools:
             self._out["tools"] = tools
         elif "web_search_options" not in self._out:
+            if given:
+                raise _server_tools(0)
             return
         if choice:
             self._choice(choice)
 
-    def _server_tool(self, tool: JsonObject, index: int, *, alone: bool, forced: Any) -> None:
+    def _server_tool(self, tool: JsonObject, index: int, *, forced: Any) -> None:
         """A tool that Anthropic runs itself: it exists nowhere else."""
-        if alone or (forced is not None and tool.get("name") == forced):
-            raise _field(
-                f"tools.{index}.type", "this tool is run by its provider and does not exist at this model's"
-            )
+        if forced is not None and tool.get("name") == forced:
+            raise _server_tools(index)
         self._losses.note("tools.type")
 
     def _web_search(self, tool: JsonObject) -> None:
@@ -394,7 +397,7 @@ class Conversation:
         if kind == "document":
             return [self._marked(part, block) for part in self._document(block, where)]
         if kind == "search_result":
-            return [{"type": "text", "text": _flat_text(block.get("content"))}]
+            return [{"type": "text", "text": search_text(block)}]
         raise _field(f"{where}.type", "this type of content cannot be sent to this model")
 
     def _image(self, block: JsonObject, where: str) -> JsonObject:
@@ -413,22 +416,26 @@ class Conversation:
         title = block.get("title")
         if type(title) is not str or not title:
             title = ""
-        if block.get("context"):
-            self._losses.note("messages.content.context")
+        context = block.get("context")
+        context = context if type(context) is str else ""
         citations = block.get("citations")
         if type(citations) is dict and citations.get("enabled"):
             self._losses.note("messages.content.citations")
+        if kind == "text" and type(data) is str:
+            return [{"type": "text", "text": titled(title, titled(context, data))}]
+        if kind == "content":
+            head = "\n\n".join(filter(None, (title, context)))
+            inner = self._inner(source.get("content"), f"{where}.source.content")
+            return [{"type": "text", "text": head}, *inner] if head else inner
+        if context:
+            self._losses.note("messages.content.context")
         if kind == "base64" and type(data) is str and source.get("media_type") == "application/pdf":
             file = {"filename": title or "document.pdf", "file_data": f"data:application/pdf;base64,{data}"}
             return [{"type": "file", "file": file}]
-        if kind == "text" and type(data) is str:
-            return [{"type": "text", "text": f"{title}\n\n{data}" if title else data}]
         url = source.get("url")
         if self._between and kind == "url" and type(url) is str and is_web_url(url):
             file = {"filename": title} if title else {}
             return [{"type": "file", "file": {**file, "file_url": url}}]
-        if kind == "content":
-            return self._inner(source.get("content"), f"{where}.source.content")
         raise _field(
             f"{where}.source", "a document must be base64 PDF or text; addresses and files do not travel"
         )
@@ -447,17 +454,15 @@ class Conversation:
             elif kind == "image":
                 parts.append(self._image(block, f"{where}.{index}"))
             elif kind == "document":
-                parts += self._document_within(block, f"{where}.{index}")
+                # As deep as documents nest: the parser of bodies has bounded it.
+                parts += self._document(block, f"{where}.{index}")
             elif kind == "search_result":
-                parts.append({"type": "text", "text": _flat_text(block.get("content"))})
+                parts.append({"type": "text", "text": search_text(block)})
+            elif kind == "tool_reference":
+                parts.append({"type": "text", "text": reference_text(block)})
             else:
                 raise _field(f"{where}.{index}.type", "this type of content cannot be sent to this model")
         return parts
-
-    def _document_within(self, block: JsonObject, where: str) -> list[JsonObject]:
-        if _source(block, where).get("type") == "content":
-            raise _field(f"{where}.source", "a document of blocks cannot stand within another block")
-        return self._document(block, where)
 
     def _add_result(self, block: JsonObject, where: str, pictures: list[JsonObject]) -> None:
         call_id = block.get("tool_use_id")
@@ -536,6 +541,12 @@ class Conversation:
         return {"id": openai_id(call_id), "type": "function", "function": function}
 
 
+def _server_tools(index: int) -> GatewayError:
+    return _field(
+        f"tools.{index}.type", "this tool is run by its provider and does not exist at this model's"
+    )
+
+
 def _is_billing(block: JsonObject) -> bool:
     text = block.get("text")
     return type(text) is str and text.startswith(_BILLING)
@@ -548,13 +559,6 @@ def _simplest(parts: list[JsonObject]) -> Any:
     if len(parts) == 1 and set(parts[0]) == {"type", "text"}:
         return parts[0]["text"]
     return parts
-
-
-def _flat_text(content: Any) -> str:
-    if type(content) is not list:
-        return content if type(content) is str else ""
-    texts = (b.get("text") for b in content if type(b) is dict)
-    return "\n".join(t for t in texts if type(t) is str)
 
 
 def _source(block: JsonObject, where: str) -> JsonObject:

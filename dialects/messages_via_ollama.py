@@ -22,6 +22,8 @@ from dialects.parts import (
     invalid_answer,
     messages_usage,
     new_id,
+    reference_text,
+    titled,
     tool_input,
 )
 from dialects.sse import escape, frame_json
@@ -325,7 +327,9 @@ class _Conversation:
         elif kind == "search_result":
             inner = self._inner(block.get("content"), f"{where}.content")
             head = [part for part in (block.get("title"), block.get("source")) if type(part) is str and part]
-            texts.append(ollama.titled("\n".join(head), inner["content"]))
+            texts.append(titled("\n".join(head), inner["content"]))
+        elif kind == "tool_reference":
+            texts.append(reference_text(block))
         elif kind == "container_upload":
             raise bad_request(f"{where}: files kept at another provider cannot be read", where)
         else:
@@ -349,7 +353,7 @@ class _Conversation:
         context = block.get("context")
         if type(context) is str and context:
             text = f"{context}\n\n{text}"
-        texts.append(ollama.titled(block.get("title"), text))
+        texts.append(titled(block.get("title"), text))
         citations = block.get("citations")
         if type(citations) is dict and citations.get("enabled"):
             self._losses.note("messages.content.citations")

@@ -318,6 +318,29 @@ def as_text(value: Any, where: str) -> str:
     return value
 
 
+# --- Anthropic's blocks that only have words elsewhere -------------------------------------------------
+
+
+def titled(title: Any, text: str) -> str:
+    """A document as part of a prompt, under its title if it has one."""
+    return f"{title}\n\n{text}" if type(title) is str and title else text
+
+
+def search_text(block: JsonObject) -> str:
+    """A result of a search as text: its title and source, then what was found."""
+    head = [part for part in (block.get("title"), block.get("source")) if type(part) is str and part]
+    content = block.get("content")
+    parts = content if type(content) is list else [{"text": content}]
+    texts = (part.get("text") for part in parts if type(part) is dict)
+    return titled("\n".join(head), "\n".join(t for t in texts if type(t) is str))
+
+
+def reference_text(block: JsonObject) -> str:
+    """A tool that a search for tools has found: other models are offered it from the beginning."""
+    name = block.get("tool_name")
+    return f"[tool found: {name}]" if type(name) is str else "[tool found]"
+
+
 # --- Answers that are none -----------------------------------------------------------------------------
 
 

@@ -147,11 +147,6 @@ def text_of_data(data: str, where: str) -> str:
         raise bad_request(f"'{where}' is not UTF-8 text in base64.", where, "invalid_base64") from None
 
 
-def titled(title: Any, text: str) -> str:
-    """A document as part of a prompt, under its title if it has one."""
-    return f"{title}\n\n{text}" if type(title) is str and title else text
-
-
 # --- Tools -------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from tests.support.upstream import anthropic_rules, openai_rules
+from tests.support.upstream import anthropic_rules, ollama_rules, openai_responses_rules, openai_rules
+from tests.support.upstream.openai_responses_items import check_order
 from tests.support.upstream.wire import Received
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
@@ -27,6 +28,20 @@ def anthropic_accepts(body: dict[str, Any]) -> None:
 def openai_accepts(body: dict[str, Any]) -> None:
     """RefusedError when OpenAI would refuse the body."""
     openai_rules.check_chat(body, ("llama-3.3-70b",))
+
+
+def responses_accepts(body: dict[str, Any]) -> None:
+    """RefusedError when OpenAI would refuse the body of a response."""
+    openai_responses_rules.check_responses(body, ())
+    check_order(body["input"])
+
+
+def ollama_accepts(body: dict[str, Any]) -> None:
+    """RefusedError when Ollama would refuse the body, and AssertionError for a field that it would ignore."""
+    request = Received(1, 1, 1, "POST", "/api/chat", "HTTP/1.1", [], b"", 0.0)
+    ollama_rules.check_chat(request, body, ())
+    # Ollama itself reads `tool_name`, the newer servers the id too.
+    assert [name for name in request.ignored if not name.endswith("tool_call_id")] == []
 
 
 def is_completion(body: dict[str, Any]) -> ChatCompletion:
