@@ -15,8 +15,7 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.html import format_html
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import PaginationInlineFormSet
 
@@ -25,8 +24,8 @@ from accounts.models import ApiKey, Team
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
 from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_base import CsvExport, Published
+from routing.admin_revisions import RevisionAdmin
 from routing.models import Revision, Route, Target, TranslationLoss, check_targets
-from routing.revisions import describe
 
 # As many as one sees without scrolling.
 _SUMS = 10
@@ -216,36 +215,7 @@ def _can_answer(route: Route) -> bool:
     return True
 
 
-@admin.register(Revision)
-class RevisionAdmin(ModelAdmin):
-    """Revisions to read: nobody adds, changes or deletes one."""
-
-    list_display = ("number", "created", "author", "reason")
-    list_filter = ("author", "created")
-    search_fields = ("reason", "author")
-    fields = ("number", "created", "author", "reason", "changes")
-    readonly_fields = fields
-    list_per_page = 50
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Revision]:
-        revisions: QuerySet[Revision] = super().get_queryset(request)
-        # Number 0 stands for the beginning.
-        return revisions.filter(number__gt=0)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Revision | None = None) -> bool:
-        return False
-
-    @admin.display(description="Changes")
-    def changes(self, obj: Revision) -> str:
-        return format_html(
-            '<pre style="white-space: pre-wrap">{}</pre>', "\n".join(map(describe, obj.summary))
-        )
+admin.site.register(Revision, RevisionAdmin)
 
 
 @admin.register(TranslationLoss)

@@ -19,6 +19,7 @@ from providers.wire import Timeouts
 from routing import loader_traffic
 from routing.catalogue import Catalogue
 from routing.loader_allowances import Allowances
+from routing.readable import UNREADABLE, left_out
 from routing.snapshot import (
     ApiKey,
     CatalogueModel,
@@ -32,7 +33,7 @@ from routing.snapshot import (
     Target,
     Team,
 )
-from routing.tables import UNREADABLE, Row, Tables, left_out, read_tables
+from routing.tables import Row, Tables, read_tables
 
 Built = TypeVar("Built")
 

@@ -13,7 +13,8 @@ from decimal import Decimal
 from typing import Any, Generic, TypeVar, get_args
 
 from routing.allowances import NANO, WINDOWS, Budget, Limit, LimitKind, Period, Unit
-from routing.tables import UNREADABLE, Row
+from routing.readable import UNREADABLE
+from routing.tables import Row
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from routing.history import record
 from routing.models import Revision
 
 # One change for a revision's summary: {"object": ..., "action": ..., "fields": {...}}.
@@ -26,6 +27,7 @@ def publish(author: str, reason: str, summary: Sequence[Change] = ()) -> int:
         Revision.objects.create(
             number=number, author=author[:150], reason=reason[:500], summary=list(summary)
         )
+        record(number)
     return number
 
 

@@ -12,9 +12,10 @@ from django.db import connections
 
 from providers.crypto import Vault, VaultError
 from routing.loader import compile_tables
+from routing.readable import UNREADABLE
 from routing.revisions import latest
 from routing.snapshot import Snapshot
-from routing.tables import UNREADABLE, Tables, read_tables
+from routing.tables import Tables, read_tables
 
 logger = logging.getLogger(__name__)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from django.db.models import QuerySet, TextField, Value
+from django.db.models import TextField, Value
 from django.db.models.functions import Cast, Coalesce
 
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import CatalogueModel, Credential, Provider
 from routing.models import Route, Target
+from routing.readable import readable
 from routing.revisions import latest
-
-logger = logging.getLogger(__name__)
 
 # One row, its primary key first; the columns are those of the query that read it.
 Row = tuple[Any, ...]
@@ -23,8 +20,6 @@ Row = tuple[Any, ...]
 # Edits that keep coming while the tables are read: after this many readings the last one serves, under the
 # number from before it, so that the next look reads again.
 _READINGS = 3
-# What a converter raises for a value that the column's type does not allow (SQLite checks none of them).
-UNREADABLE = (ValueError, TypeError, ArithmeticError)
 
 
 class Tables(msgspec.Struct, frozen=True):
@@ -57,13 +52,13 @@ def read_tables() -> Tables:
 def _read(revision: int) -> Tables:
     return Tables(
         revision=revision,
-        teams=_rows(Team.objects.values_list("id", "name", "priority")),
-        keys=_rows(
+        teams=readable(Team.objects.values_list("id", "name", "priority")),
+        keys=readable(
             ApiKey.objects.filter(revoked_at=None).values_list(
                 "id", "prefix", "digest", "team_id", "label", "expires_at", "allowed_models", "priority"
             )
         ),
-        providers=_rows(
+        providers=readable(
             Provider.objects.values_list(
                 "id",
                 "name",
@@ -85,12 +80,12 @@ def _read(revision: int) -> Tables:
                 "breaker_max_open",
             )
         ),
-        credentials=_rows(
+        credentials=readable(
             Credential.objects.filter(enabled=True)
             .order_by("id")
             .values_list("id", "provider_id", "label", "last4", "sealed")
         ),
-        routes=_rows(
+        routes=readable(
             Route.objects.filter(enabled=True)
             .order_by("id")
             .values_list(
@@ -114,7 +109,7 @@ def _read(revision: int) -> Tables:
                 "total_timeout",
             )
         ),
-        targets=_rows(
+        targets=readable(
             Target.objects.filter(route__enabled=True)
             .order_by("route_id", "tier", "-weight", "id")
             .values_list(
@@ -130,7 +125,7 @@ def _read(revision: int) -> Tables:
                 "max_in_flight",
             )
         ),
-        catalogue=_rows(
+        catalogue=readable(
             CatalogueModel.objects.values_list(
                 "id",
                 "kind",
@@ -144,12 +139,12 @@ def _read(revision: int) -> Tables:
                 "cache_write_price",
             )
         ),
-        limits=_rows(
+        limits=readable(
             Limit.objects.filter(enabled=True)
             .order_by("id")
             .values_list("id", "team_id", "key_id", "kind", "amount", "per", "model", "provider")
         ),
-        budgets=_rows(
+        budgets=readable(
             Budget.objects.filter(enabled=True)
             .order_by("id")
             .values_list(
@@ -166,28 +161,3 @@ def _read(revision: int) -> Tables:
             )
         ),
     )
-
-
-def _rows(query: QuerySet[Any, Any]) -> list[Row]:
-    """All rows that can be read; where one cannot, halving finds it without giving up the others."""
-    try:
-        return list(query)
-    except UNREADABLE:
-        return list(_halves(query, list(query.values_list("pk", flat=True))))
-
-
-def _halves(query: QuerySet[Any, Any], pks: list[int]) -> Iterator[Row]:
-    try:
-        yield from list(query.filter(pk__in=pks))
-    except UNREADABLE as error:
-        if len(pks) == 1:
-            left_out(str(query.model._meta.verbose_name), pks[0], type(error).__name__)
-            return
-        middle = len(pks) // 2
-        yield from _halves(query, pks[:middle])
-        yield from _halves(query, pks[middle:])
-
-
-def left_out(what: str, pk: object, why: str) -> None:
-    """Say in the log that a row cannot be used. `why` never quotes its values."""
-    logger.error("%s %s cannot be used and is left out: %s", what, pk, why)

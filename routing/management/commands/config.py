@@ -1,21 +1,27 @@
-"""manage.py config apply|export: the tables as one declarative document."""
+"""manage.py config apply|export|restore|undo: the tables as one declarative document, now and once."""
 
 from __future__ import annotations
 
 import os
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts.apps import hasher
 from providers.apps import vault
 from routing.configfile import ConfigError, load_yaml, parse
 from routing.configfile_apply import Means, Outcome, apply, dry_run
 from routing.configfile_export import export, to_yaml
+from routing.history import UnknownRevisionError
 from routing.revisions import describe
+from routing.rewind import Outcome as Rewound
+from routing.rewind import RewindError, as_of, restore, undo
 
 
 class Command(BaseCommand):
@@ -33,13 +39,45 @@ class Command(BaseCommand):
         applying.add_argument(
             "--dry-run", action="store_true", help="say what would change, and change nothing"
         )
-        actions.add_parser("export", help="write the configuration without secrets to standard output")
+        exporting = actions.add_parser(
+            "export", help="write the configuration without secrets to standard output"
+        )
+        exporting.add_argument("--revision", type=int, metavar="N", help="as it was at this revision")
+        for name, words in (
+            ("restore", "bring everything to how it was at revision N"),
+            ("undo", "take back what revision N changed"),
+        ):
+            rewinding = actions.add_parser(name, help=words)
+            rewinding.add_argument("number", type=int, metavar="N")
+            rewinding.add_argument(
+                "--dry-run", action="store_true", help="say what would change, and change nothing"
+            )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["action"] == "export":
-            self.stdout.write(to_yaml(export()), ending="")
-            return
-        self._apply(options["file"], dry=options["dry_run"])
+        action = options["action"]
+        if action == "export":
+            self._export(options["revision"])
+        elif action == "apply":
+            self._apply(options["file"], dry=options["dry_run"])
+        else:
+            self._rewind(restore if action == "restore" else undo, options["number"], dry=options["dry_run"])
+
+    def _export(self, number: int | None) -> None:
+        try:
+            with nullcontext() if number is None else as_of(number):
+                document = export()
+        except (RewindError, UnknownRevisionError) as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(to_yaml(document), ending="")
+
+    def _rewind(self, how: Callable[[int, str], Rewound], number: int, *, dry: bool) -> None:
+        try:
+            with transaction.atomic():
+                outcome = how(number, "command line")
+                transaction.set_rollback(dry)
+        except (RewindError, UnknownRevisionError) as error:
+            raise CommandError(str(error)) from None
+        self._report(outcome, dry=dry)
 
     def _apply(self, name: str, *, dry: bool) -> None:
         means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
@@ -54,7 +92,7 @@ class Command(BaseCommand):
             raise CommandError("\n".join([f"{name} cannot be applied:", *error.problems])) from None
         self._report(outcome, dry=dry)
 
-    def _report(self, outcome: Outcome, *, dry: bool) -> None:
+    def _report(self, outcome: Outcome | Rewound, *, dry: bool) -> None:
         for change in outcome.changes:
             self.stdout.write(describe(change))
         for note in outcome.notes:

@@ -1,0 +1,125 @@
+"""How each row that steers traffic stood at each revision: written when a revision is published, and read
+back as a state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import Min, Q
+
+from accounts.models import ApiKey, Budget, Limit, Team
+from providers.models import CatalogueModel, Credential, Provider
+from routing.models import Revision, Route, RowVersion, Target
+from routing.readable import readable
+
+# In the order in which rows can be made: whoever is referred to comes first.
+STEERING: Mapping[str, type[models.Model]] = {
+    "team": Team,
+    "provider": Provider,
+    "credential": Credential,
+    "key": ApiKey,
+    "route": Route,
+    "target": Target,
+    "catalogue": CatalogueModel,
+    "limit": Limit,
+    "budget": Budget,
+}
+# What is never remembered: a secret that was replaced or taken away must not be found in the history.
+SECRET: Mapping[str, frozenset[str]] = {"credential": frozenset({"sealed"})}
+# Each insert carries so many rows at the most; SQLite takes 32,766 variables in one.
+_BATCH = 500
+
+_NOTHING = (0, None)
+
+Values = dict[str, Any]
+
+
+class Place(NamedTuple):
+    """One row of one table."""
+
+    table: str
+    row: int
+
+
+# Rows that are there, with their columns. A row that is not there is not in it.
+State = dict[Place, Values]
+
+
+class UnknownRevisionError(Exception):
+    """No state is recorded for this revision: it is from before the history began, or does not exist."""
+
+
+def present() -> State:
+    """The state as the tables have it. Reads all of them."""
+    return {
+        Place(table, row.pop("id")): row
+        for table, model in STEERING.items()
+        for row in _plain(readable(model._default_manager.order_by().values(*columns(table))))
+    }
+
+
+def columns(table: str) -> list[str]:
+    """Names of the columns that are remembered, the primary key among them."""
+    hidden = SECRET.get(table, frozenset())
+    return [field.attname for field in STEERING[table]._meta.concrete_fields if field.attname not in hidden]
+
+
+def record(number: int) -> None:
+    """Write down what revision `number` changed. Runs in its transaction, once."""
+    rows = RowVersion.objects.filter(until=None).values_list("pk", "table", "row", "values")
+    standing = {Place(table, row): (pk, values) for pk, table, row, values in rows.order_by()}
+    now = present()
+    changed = {
+        place: now.get(place)
+        for place in standing.keys() | now.keys()
+        if now.get(place) != standing.get(place, _NOTHING)[1]
+    }
+    ended = [standing[place][0] for place in changed if place in standing]
+    for begin in range(0, len(ended), _BATCH):
+        RowVersion.objects.filter(pk__in=ended[begin : begin + _BATCH]).update(until=number)
+    RowVersion.objects.bulk_create(
+        [
+            RowVersion(table=place.table, row=place.row, since=number, values=values)
+            for place, values in sorted(changed.items())
+        ],
+        batch_size=_BATCH,
+    )
+
+
+def state_at(number: int) -> State:
+    """The state as of a revision. Raises UnknownRevisionError."""
+    first: int | None = RowVersion.objects.aggregate(first=Min("since"))["first"]
+    if first is None or number < first or not Revision.objects.filter(number=number).exists():
+        raise UnknownRevisionError(f"No state is recorded for revision {number}.")
+    versions = RowVersion.objects.filter(Q(until=None) | Q(until__gt=number), since__lte=number)
+    return _state(versions)
+
+
+def before_and_after(number: int) -> tuple[State, State]:
+    """Of the rows that a revision changed, how they stood before and after it.
+
+    Raises UnknownRevisionError for one that is not recorded, and for the first that is: before it there may
+    have been anything.
+    """
+    first: int | None = RowVersion.objects.aggregate(first=Min("since"))["first"]
+    if first is None or number <= first or not Revision.objects.filter(number=number).exists():
+        raise UnknownRevisionError(f"What was before revision {number} is not recorded.")
+    return _state(RowVersion.objects.filter(until=number)), _state(RowVersion.objects.filter(since=number))
+
+
+def _state(versions: Iterable[RowVersion]) -> State:
+    return {
+        Place(version.table, version.row): version.values
+        for version in versions
+        if version.values is not None
+    }
+
+
+def _plain(rows: Iterable[Values]) -> Iterable[Values]:
+    """The rows as JSON gives them back, so that what is read from the history equals what is there."""
+    for row in rows:
+        yield json.loads(json.dumps(row, cls=DjangoJSONEncoder))

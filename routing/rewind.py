@@ -1,0 +1,249 @@
+"""Brings rows to how they stood once: a revision taken back, an old state restored, or looked at for a
+moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, models, transaction
+from django.db.models import ProtectedError
+
+from providers.models import Credential
+from routing.history import SECRET, STEERING, Place, State, Values, before_and_after, present, state_at
+from routing.models import Route, check_targets
+from routing.revisions import Change, hold, publish
+
+# What stays as it is whatever is taken back: a key that was revoked was revoked for a reason, and a key that
+# was deleted is in somebody's hands.
+_KEPT: Mapping[str, frozenset[str]] = {"key": frozenset({"revoked_at"})}
+_NOT_MADE_AGAIN: Mapping[str, str] = {
+    "credential": "its secret is not kept in the history: add it anew",
+    "key": "a deleted key does not come back: issue another one",
+}
+
+
+class RewindError(Exception):
+    """It cannot be taken back. `problems`: one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was changed, and what could not come back, in words. `revision`: what was published, None where
+    nothing changed."""
+
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    revision: int | None = None
+
+
+def undo(number: int, author: str, places: frozenset[Place] | None = None) -> Outcome:
+    """Take back what revision `number` changed: all of it, or the rows in `places`, as one new revision.
+
+    Raises RewindError where a later revision has changed one of the rows, or where what would come out
+    cannot be; UnknownRevisionError.
+    """
+    with transaction.atomic():
+        hold()
+        before, after = before_and_after(number)
+        wanted: dict[Place, Values | None] = {
+            place: before.get(place)
+            for place in before.keys() | after.keys()
+            if places is None or place in places
+        }
+        now = present()
+        moved = sorted(place for place in wanted if now.get(place) != after.get(place))
+        if moved:
+            words = [f"{name(place, after, before)} was changed again since." for place in moved]
+            raise RewindError([*words, "Take the later revisions back first, or restore a whole state."])
+        part = "" if places is None else " in part"
+        return _published(wanted, now, author, f"revision {number} taken back{part}")
+
+
+def restore(number: int, author: str) -> Outcome:
+    """Bring everything to how it stood as of revision `number`, as one new revision. Raises RewindError,
+    UnknownRevisionError."""
+    with transaction.atomic():
+        hold()
+        now = present()
+        return _published(_difference(state_at(number), now), now, author, f"as of revision {number} again")
+
+
+def differences(number: int) -> list[Change]:
+    """What restoring a revision would change, without changing it. Raises UnknownRevisionError."""
+    now = present()
+    wanted = _difference(state_at(number), now)
+    return [_change(place, now.get(place), wanted[place], {**state_at(number), **now}) for place in wanted]
+
+
+@contextmanager
+def as_of(number: int) -> Iterator[list[str]]:
+    """Within it the tables are as of revision `number`, for this thread alone; afterwards as they were.
+
+    Yields what could not come back, in words. Nothing within may be meant to stay. Raises
+    UnknownRevisionError.
+    """
+    with transaction.atomic():
+        now = present()
+        outcome = Outcome()
+        _bring(_difference(state_at(number), now), now, outcome)
+        yield outcome.notes
+        transaction.set_rollback(True)
+
+
+def name(place: Place, *states: State) -> str:
+    """A row in the words of people."""
+    for state in states:
+        values = state.get(place)
+        if values is not None:
+            break
+    else:
+        values = {}
+    label = values.get("name") or values.get("pattern") or values.get("label") or values.get("prefix")
+    words = str(STEERING[place.table]._meta.verbose_name)
+    if place.table == "target":
+        label = _target(values, *states)
+    elif place.table in ("limit", "budget"):
+        label = f"of {values.get('amount')} ({place.row})"
+    return f"{words} {label or place.row}"
+
+
+def _target(values: Values, *states: State) -> str:
+    def of(table: str, column: str) -> str:
+        place = Place(table, values.get(column, 0))
+        found = next((state[place] for state in states if place in state), {})
+        return str(found.get("name", place.row))
+
+    model = values.get("upstream_model")
+    where = of("provider", "provider_id") + (f"/{model}" if model else "")
+    return f"{where} of {of('route', 'route_id')}"
+
+
+def _difference(wanted: State, now: State) -> dict[Place, Values | None]:
+    return {
+        place: wanted.get(place)
+        for place in wanted.keys() | now.keys()
+        if wanted.get(place) != now.get(place)
+    }
+
+
+def _published(wanted: Mapping[Place, Values | None], now: State, author: str, reason: str) -> Outcome:
+    outcome = Outcome()
+    try:
+        _bring(wanted, now, outcome)
+    except IntegrityError as error:
+        raise RewindError(
+            ["A row that is there now stands in the way of one that would come back."]
+        ) from error
+    _check(outcome)
+    if outcome.changes:
+        outcome.revision = publish(author, reason, outcome.changes)
+    return outcome
+
+
+def _bring(wanted: Mapping[Place, Values | None], now: State, outcome: Outcome) -> None:
+    """Change the rows. Whoever is referred to is made first and goes last."""
+    order = list(STEERING)
+    names: State = {place: values for place, values in wanted.items() if values is not None} | dict(now)
+    for place in sorted(wanted, key=lambda place: (order.index(place.table), place.row)):
+        values = wanted[place]
+        if values is not None:
+            _set(place, values, now.get(place), outcome, names)
+    for place in sorted(wanted, key=lambda place: (-order.index(place.table), place.row)):
+        if wanted[place] is None and place in now:
+            _remove(place, outcome, names)
+    _part_secrets(wanted, now, outcome, names)
+
+
+def _part_secrets(wanted: Mapping[Place, Values | None], now: State, outcome: Outcome, names: State) -> None:
+    """A secret that was entered for one address is not sent to another, whoever brings that back."""
+    for place, values in wanted.items():
+        was = now.get(place)
+        if place.table != "provider" or was is None or values is None:
+            continue
+        if all(was.get(column) == values.get(column) for column in ("base_url", "kind")):
+            continue
+        if Credential.objects.filter(provider=place.row, enabled=True).update(enabled=False):
+            words = "its address is another one, so its credentials are disabled: enter their secrets anew"
+            outcome.notes.append(f"{name(place, names)}: {words}.")
+
+
+def _set(place: Place, values: Values, was: Values | None, outcome: Outcome, names: State) -> None:
+    kept = _KEPT.get(place.table, frozenset())
+    if was is None and place.table in _NOT_MADE_AGAIN:
+        outcome.notes.append(f"{name(place, names)}: {_NOT_MADE_AGAIN[place.table]}.")
+        return
+    model = STEERING[place.table]
+    columns = {key: value for key, value in values.items() if key not in kept}
+    if was is None:
+        row = _made(model, {"id": place.row, **columns})
+        row.save(force_insert=True)
+    else:
+        changed = {key: value for key, value in columns.items() if was.get(key) != value}
+        if not changed:
+            return
+        row = model._default_manager.get(pk=place.row)
+        for key, value in _made(model, changed).__dict__.items():
+            if key in changed:
+                setattr(row, key, value)
+        row.save(update_fields=[_field(model, key) for key in changed])
+    outcome.changes.append(_change(place, was, {**(was or {}), **columns}, names))
+
+
+def _field(model: type[models.Model], column: str) -> str:
+    return next(field.name for field in model._meta.concrete_fields if field.attname == column)
+
+
+def _made(model: type[models.Model], columns: Values) -> models.Model:
+    """A row of these columns; a column that a newer version added has its default, one that it took away is
+    left."""
+    known = {field.attname: field for field in model._meta.concrete_fields}
+    return model(**{key: known[key].to_python(value) for key, value in columns.items() if key in known})
+
+
+def _remove(place: Place, outcome: Outcome, names: State) -> None:
+    model = STEERING[place.table]
+    row = model._default_manager.filter(pk=place.row).first()
+    if row is None:
+        # It went with the row that it belonged to.
+        return
+    try:
+        row.delete()
+    except ProtectedError as error:
+        others = ", ".join(sorted({str(each._meta.verbose_name) for each in error.protected_objects}))
+        raise RewindError([f"{name(place, names)} is still used by: {others}."]) from None
+    outcome.changes.append(_change(place, names.get(place), None, names))
+
+
+def _change(place: Place, was: Values | None, values: Values | None, names: State) -> Change:
+    """For a revision's summary."""
+    if values is None:
+        return {"object": name(place, names), "action": "deleted", "fields": {}}
+    hidden = SECRET.get(place.table, frozenset()) | {"digest"}
+    before = was or {}
+    fields: dict[str, Any] = {
+        key: [before.get(key), value]
+        for key, value in values.items()
+        if key not in hidden and before.get(key) != value
+    }
+    action = "added" if was is None else "changed"
+    return {"object": name(place, {place: values}, names), "action": action, "fields": fields}
+
+
+def _check(outcome: Outcome) -> None:
+    """Refuse what no form would have let through."""
+    problems: list[str] = []
+    for route in Route.objects.filter(enabled=True).prefetch_related("targets"):
+        try:
+            check_targets((target.weight, target.enabled, target.after) for target in route.targets.all())
+        except ValidationError as error:
+            problems += [f"route {route}: {words}" for words in error.messages]
+    if problems:
+        raise RewindError([*problems, *outcome.notes])

@@ -1,0 +1,240 @@
+"""The history of rows: what each revision changed can be taken back, a state restored, or looked at."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+import yaml
+from django.core.management import CommandError, call_command
+
+from accounts.models import ApiKey, Budget, Limit, Team
+from providers.models import Credential, Provider
+from routing.history import Place, UnknownRevisionError, before_and_after, present, state_at
+from routing.models import Route, RowVersion, Target
+from routing.revisions import latest, publish
+from routing.rewind import RewindError, as_of, differences, restore, undo
+from tests.support.rows import SECRET, make_key, make_provider, make_route
+
+pytestmark = pytest.mark.django_db
+
+
+def saved(reason: str = "r") -> int:
+    return publish("olga", reason)
+
+
+@pytest.fixture
+def begun() -> Route:
+    """Revision 1: a provider, a route with a target, a team with a key."""
+    route = make_route("gpt-*", make_provider("openai"))
+    make_key("crew")
+    saved()
+    return route
+
+
+def test_a_state_is_what_was_there(begun: Route) -> None:
+    one = present()
+    begun.priority = 7
+    begun.save()
+    Team.objects.create(name="others")
+    two_number = saved()
+    assert state_at(1) == one
+    assert state_at(two_number) == present()
+    place = Place("route", begun.pk)
+    before, after = before_and_after(two_number)
+    assert (before[place]["priority"], after[place]["priority"]) == (0, 7)
+    assert {each.table for each in after} == {"route", "team"}
+
+
+def test_no_secret_is_in_the_history(begun: Route) -> None:
+    sealed = Credential.objects.get().sealed
+    text = str(list(RowVersion.objects.values_list("values", flat=True)))
+    assert sealed not in text
+    assert SECRET not in text
+
+
+def test_an_edit_is_taken_back_and_that_is_a_revision_too(begun: Route) -> None:
+    begun.losses = "strict"
+    begun.save()
+    number = saved()
+    outcome = undo(number, "ivan")
+    assert Route.objects.get().losses == "warn"
+    assert outcome.revision == latest() == number + 1
+    assert outcome.changes == [
+        {"object": "route gpt-*", "action": "changed", "fields": {"losses": ["strict", "warn"]}}
+    ]
+    # What was taken back can be brought back in turn.
+    undo(number + 1, "ivan")
+    assert Route.objects.get().losses == "strict"
+
+
+def test_what_was_added_goes_and_what_was_deleted_comes_back(begun: Route) -> None:
+    added = make_route("claude-*", {"provider": Provider.objects.get(), "weight": 3})
+    first = saved()
+    Target.objects.filter(route=begun).delete()
+    begun.delete()
+    second = saved()
+    before = state_at(1)
+    undo(second, "ivan")
+    assert {place: row for place, row in present().items() if place.table in ("route", "target")}.items() >= {
+        place: row for place, row in before.items() if place.table in ("route", "target")
+    }.items()
+    undo(first, "ivan")
+    assert not Route.objects.filter(pk=added.pk).exists()
+    assert present() == before
+
+
+def test_one_object_of_a_revision_alone(begun: Route) -> None:
+    begun.priority = 1
+    begun.save()
+    Team.objects.create(name="others", priority="low")
+    number = saved()
+    undo(number, "ivan", frozenset({Place("route", begun.pk)}))
+    assert Route.objects.get().priority == 0
+    assert Team.objects.filter(name="others").exists()
+
+
+def test_a_row_that_was_changed_again_is_not_overwritten(begun: Route) -> None:
+    begun.priority = 1
+    begun.save()
+    number = saved()
+    begun.priority = 2
+    begun.save()
+    saved()
+    with pytest.raises(RewindError, match="route gpt-\\* was changed again"):
+        undo(number, "ivan")
+    assert Route.objects.get().priority == 2
+    assert latest() == 3
+
+
+def test_a_whole_state_with_money_and_limits(begun: Route) -> None:
+    team = Team.objects.get()
+    budget = Budget.objects.create(team=team, amount=Decimal("12.5"))
+    Limit.objects.create(team=team, kind="requests", amount=5)
+    wanted = saved()
+    state = present()
+    budget.amount = Decimal(99)
+    budget.save()
+    Limit.objects.all().delete()
+    begun.targets.update(weight=9)
+    saved()
+    told = {change["object"] for change in differences(wanted)}
+    assert Budget.objects.get().amount == 99
+    assert any("openai of gpt-*" in each for each in told)
+    restore(wanted, "ivan")
+    assert present() == state
+    assert restore(wanted, "ivan").revision is None
+
+
+def test_a_key_that_was_revoked_or_deleted_stays_so(begun: Route) -> None:
+    key = make_key("crew").row
+    number = saved()
+    key.revoked_at = key.created
+    key.save()
+    saved()
+    restore(number, "ivan")
+    assert ApiKey.objects.get(pk=key.pk).revoked_at is not None
+    key.delete()
+    saved()
+    outcome = restore(number, "ivan")
+    assert not ApiKey.objects.filter(pk=key.pk).exists()
+    assert any("does not come back" in note for note in outcome.notes)
+
+
+def test_a_credential_that_was_deleted_needs_its_secret(begun: Route) -> None:
+    Credential.objects.all().delete()
+    number = saved()
+    outcome = undo(number, "ivan")
+    assert outcome.revision is None
+    assert "add it anew" in outcome.notes[0]
+
+
+def test_a_secret_is_not_sent_to_an_address_that_came_back(begun: Route) -> None:
+    provider = Provider.objects.get()
+    provider.base_url = "https://other.example/v1"
+    provider.save()
+    number = saved()
+    outcome = undo(number, "ivan")
+    assert Provider.objects.get().base_url == ""
+    assert not Credential.objects.get().enabled
+    assert "enter their secrets anew" in outcome.notes[0]
+
+
+def test_a_provider_in_use_is_not_taken_away(begun: Route) -> None:
+    other = make_provider("anthropic")
+    number = saved()
+    Target.objects.create(route=begun, provider=other)
+    saved()
+    with pytest.raises(RewindError, match="still used by: target"):
+        undo(number, "ivan")
+    assert Provider.objects.count() == 2
+
+
+def test_a_route_without_a_usable_target_is_refused(begun: Route) -> None:
+    begun.targets.update(enabled=False)
+    begun.enabled = False
+    begun.save()
+    first = saved()
+    begun.targets.update(enabled=True)
+    saved()
+    begun.enabled = True
+    begun.save()
+    saved()
+    with pytest.raises(RewindError, match="needs at least one"):
+        undo(first + 1, "ivan")
+
+
+def test_a_name_that_somebody_else_has_now(begun: Route) -> None:
+    team = Team.objects.create(name="old")
+    saved()
+    team.name = "new"
+    team.save()
+    number = saved()
+    Team.objects.create(name="old")
+    saved()
+    with pytest.raises(RewindError, match="stands in the way"):
+        undo(number, "ivan")
+
+
+def test_looking_at_an_old_state_changes_nothing(begun: Route) -> None:
+    begun.delete()
+    saved()
+    with as_of(1):
+        assert Route.objects.get().pattern == "gpt-*"
+    assert not Route.objects.exists()
+    assert latest() == 2
+
+
+def test_revisions_that_nobody_recorded(begun: Route) -> None:
+    for number in (0, 2, -1):
+        with pytest.raises(UnknownRevisionError):
+            state_at(number)
+    with pytest.raises(UnknownRevisionError):
+        undo(1, "ivan")
+
+
+def test_an_old_configuration_is_exported(begun: Route) -> None:
+    begun.losses = "strict"
+    begun.save()
+    saved()
+    out = StringIO()
+    call_command("config", "export", "--revision", "1", stdout=out)
+    assert yaml.safe_load(out.getvalue())["routes"][0]["losses"] == "warn"
+    with pytest.raises(CommandError, match="No state is recorded"):
+        call_command("config", "export", "--revision", "77", stdout=StringIO())
+
+
+def test_an_old_revision_is_restored_from_the_command_line(begun: Route) -> None:
+    begun.losses = "strict"
+    begun.save()
+    saved()
+    out = StringIO()
+    call_command("config", "restore", "1", "--dry-run", stdout=out)
+    assert "strict" in out.getvalue()
+    assert Route.objects.get().losses == "strict"
+    call_command("config", "restore", "1", stdout=out)
+    assert Route.objects.get().losses == "warn"
+    assert latest() == 3
+    call_command("config", "undo", "3", stdout=out)
+    assert Route.objects.get().losses == "strict"
