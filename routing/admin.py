@@ -98,6 +98,12 @@ class RouteForm(forms.ModelForm):
             "first_byte_timeout",
             "first_byte_stream_timeout",
             "total_timeout",
+            "cache",
+            "cache_ttl",
+            "cache_scope",
+            "cache_max_bytes",
+            "cache_tools",
+            "cache_temperature",
             "enabled",
         )
 
@@ -129,6 +135,17 @@ _WAYS: tuple[Any, ...] = (
             ),
             "classes": ("tab",),
             "description": "Empty: the provider's.",
+        },
+    ),
+    (
+        "Cache",
+        {
+            "fields": (
+                ("cache", "cache_scope"),
+                ("cache_ttl", "cache_max_bytes"),
+                ("cache_temperature", "cache_tools"),
+            ),
+            "classes": ("tab",),
         },
     ),
 )

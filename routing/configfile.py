@@ -13,6 +13,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from providers.presets import PRESETS
 from routing.allowances import LimitKind, Period, Unit
+from routing.caching import (
+    MAX_ENTRY_BYTES,
+    MAX_TEMPERATURE,
+    MAX_TTL_SECONDS,
+    MIN_ENTRY_BYTES,
+    CacheMode,
+    CacheScope,
+)
 from routing.snapshot import (
     Affinity,
     Balance,
@@ -73,6 +81,24 @@ class QueueDoc(Struct, forbid_unknown_fields=True):
 
     seconds: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
     limit: Whole | UnsetType = UNSET
+
+
+class CacheDoc(Struct, forbid_unknown_fields=True):
+    """Whether answers are kept, and which; `ttl` in seconds."""
+
+    mode: CacheMode | UnsetType = UNSET
+    ttl: Annotated[int, Meta(ge=1, le=MAX_TTL_SECONDS)] | UnsetType = UNSET
+    scope: CacheScope | UnsetType = UNSET
+    max_bytes: Annotated[int, Meta(ge=MIN_ENTRY_BYTES, le=MAX_ENTRY_BYTES)] | UnsetType = UNSET
+    tools: bool | UnsetType = UNSET
+    temperature: Annotated[float, Meta(ge=0, le=MAX_TEMPERATURE)] | UnsetType = UNSET
+
+    def columns(self) -> dict[str, Any]:
+        """A route's columns that it speaks of, with what it says."""
+        return {
+            "cache" if name == "mode" else f"cache_{name}": getattr(self, name)
+            for name in self.__struct_fields__
+        }
 
 
 class CredentialDoc(Struct, forbid_unknown_fields=True):
@@ -148,6 +174,7 @@ class RouteDoc(Struct, forbid_unknown_fields=True):
     tries: Annotated[int, Meta(ge=1, le=3)] | UnsetType = UNSET
     queue: QueueDoc = msgspec.field(default_factory=QueueDoc)
     timeouts: OwnTimeoutsDoc = msgspec.field(default_factory=OwnTimeoutsDoc)
+    cache: CacheDoc = msgspec.field(default_factory=CacheDoc)
     enabled: bool | UnsetType = UNSET
 
     @property

@@ -28,6 +28,7 @@ from routing.configfile import (
     RouteDoc,
     TargetDoc,
     TeamDoc,
+    TimeoutsDoc,
     secret_of,
     with_preset,
 )
@@ -37,11 +38,7 @@ from routing.revisions import Change, hold, publish
 
 # How a model's field is called in the document, for error messages.
 _WORDS = {
-    "connect_timeout": "timeouts.connect",
-    "first_byte_timeout": "timeouts.first_byte",
-    "first_byte_stream_timeout": "timeouts.first_byte_stream",
-    "idle_timeout": "timeouts.idle",
-    "total_timeout": "timeouts.total",
+    **{f"{name}_timeout": f"timeouts.{name}" for name in TimeoutsDoc.__struct_fields__},
     "input_price": "prices.input",
     "output_price": "prices.output",
     "cache_read_price": "prices.cache_read",
@@ -262,6 +259,7 @@ class _Applier:
             "tries": doc.tries,
             "enabled": doc.enabled,
             **{f"queue_{name}": getattr(doc.queue, name) for name in doc.queue.__struct_fields__},
+            **doc.cache.columns(),
             **{f"{name}_timeout": getattr(doc.timeouts, name) for name in doc.timeouts.__struct_fields__},
         }
         if row._state.adding and doc.targets is UNSET:

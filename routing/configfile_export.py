@@ -9,7 +9,7 @@ import yaml
 from accounts.models import ApiKey, Team
 from providers.models import CatalogueModel, Provider
 from providers.wire import Timeouts
-from routing.configfile import BreakerDoc
+from routing.configfile import BreakerDoc, CacheDoc
 from routing.configfile_allowances import Exported
 from routing.models import Route, Target
 
@@ -93,6 +93,10 @@ def _route(row: Route) -> dict[str, Any]:
         "tries": row.tries,
         "queue": {"seconds": row.queue_seconds, "limit": row.queue_limit},
         "timeouts": {name: getattr(row, f"{name}_timeout") for name in Timeouts.__dataclass_fields__},
+        "cache": {
+            "mode": row.cache,
+            **{name: getattr(row, f"cache_{name}") for name in CacheDoc.__struct_fields__ if name != "mode"},
+        },
         "enabled": row.enabled,
         "targets": [_target(target) for target in row.targets.all()],
     }

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from routing.caching import CacheMode, CacheScope, Caching
 from routing.snapshot import (
     AS_PROVIDED,
     Affinity,
@@ -21,6 +22,8 @@ from routing.snapshot import (
     Patience,
     Queue,
 )
+
+_PATIENCE = len(Patience.__dataclass_fields__)
 
 
 def breaker(columns: Sequence[object]) -> BreakerSettings:
@@ -40,12 +43,13 @@ def breaker(columns: Sequence[object]) -> BreakerSettings:
 
 
 def route(columns: Sequence[object]) -> dict[str, Any]:
-    """A route's: balance, affinity, integrity, what becomes of streams without clients, tries, queue, and
-    five timeouts of its own."""
+    """A route's: balance, affinity, integrity, what becomes of streams without clients, tries, queue, five
+    timeouts of its own, and what it says of its cache."""
     if not columns:
         return {}
     balance, affinity, integrity, on_disconnect, tries, seconds, limit, *own = columns
-    patience = Patience(*(None if value is None else _above_0(value) for value in own))
+    seconds_of, cache = own[:_PATIENCE], own[_PATIENCE:]
+    patience = Patience(*(None if value is None else _above_0(value) for value in seconds_of))
     return {
         "balance": _word(balance, Balance),
         "affinity": _word(affinity, Affinity),
@@ -54,7 +58,23 @@ def route(columns: Sequence[object]) -> dict[str, Any]:
         "tries": _count(tries),
         "queue": Queue(seconds=_number(seconds), limit=_whole(limit)),
         "patience": AS_PROVIDED if patience == AS_PROVIDED else patience,
+        "caching": _caching(cache),
     }
+
+
+def _caching(columns: Sequence[object]) -> Caching | None:
+    """Mode, seconds, scope, bytes, tools, temperature; None where the cache is off."""
+    if not columns or columns[0] == "off":
+        return None
+    mode, ttl, scope, most, tools, temperature = columns
+    return Caching(
+        mode=_word(mode, CacheMode),
+        ttl=_count(ttl),
+        scope=_word(scope, CacheScope),
+        max_bytes=_count(most),
+        tools=bool(tools),
+        temperature=_number(temperature),
+    )
 
 
 def target(columns: Sequence[object]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Team
 from providers.models import MAX_SECONDS, Provider, validate_seconds
+from routing.models_cache import CachingColumns, caching_makes_sense
 
 _PATTERN = RegexValidator(
     r"\A([^\s*]+|[^\s*]*\*)\Z",
@@ -101,7 +102,7 @@ def check_targets(targets: Iterable[tuple[int, bool, Sequence[str]]]) -> None:
         )
 
 
-class Route(models.Model):
+class Route(CachingColumns):
     """Model name to targets. Exact before prefix, the longest prefix first, a team's own before common,
     then the higher priority."""
 
@@ -216,6 +217,7 @@ class Route(models.Model):
                 condition=Q(tries__gte=1) & Q(tries__lte=MAX_TRIES) & Q(queue_seconds__gte=0),
                 name="route_figures_make_sense",
             ),
+            models.CheckConstraint(condition=caching_makes_sense(), name="route_caching_makes_sense"),
             # In two, because NULL differs from NULL.
             models.UniqueConstraint(
                 fields=("pattern", "priority"),

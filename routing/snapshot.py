@@ -12,6 +12,7 @@ from dialects.types import ModelFacts
 from providers.kinds import Kind
 from providers.wire import Timeouts
 from routing.allowances import Budget, Limit
+from routing.caching import Caching
 
 # What a route does with a client's fields that cannot travel to the provider's dialect: refuse the call, drop
 # and name them in a header, or drop them without a header.
@@ -158,7 +159,7 @@ class Route:
     """Model name to targets. `pattern` is an exact name, or a prefix when it ends in `*` (`*` alone: any).
 
     `team_id` None: for every team; a team's own route wins over a common one of the same length. `tries`: how
-    often one target is asked before the next.
+    often one target is asked before the next. `caching` None: no answer is kept.
     """
 
     id: int
@@ -176,6 +177,7 @@ class Route:
     tries: int = 1
     patience: Patience = AS_PROVIDED
     queue: Queue = Queue()
+    caching: Caching | None = None
 
     @property
     def is_prefix(self) -> bool:

@@ -107,6 +107,12 @@ def _read(revision: int) -> Tables:
                 "first_byte_stream_timeout",
                 "idle_timeout",
                 "total_timeout",
+                "cache",
+                "cache_ttl",
+                "cache_scope",
+                "cache_max_bytes",
+                "cache_tools",
+                "cache_temperature",
             )
         ),
         targets=readable(
