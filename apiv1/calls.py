@@ -13,13 +13,15 @@ from apiv1.inbound import check_media, time_limit
 from dialects.errors import GatewayError, bad_request
 from dialects.parse import parse_json, without_bom
 from dialects.types import Dialect
+from pipeline.cache_rules import CONTROL_HEADERS
 from pipeline.call import Call, Deadline, Record, Reply
 from pipeline.failover import SESSION_HEADER
 from providers.kinds import KINDS
 
 # The only headers of a client that the pipeline may see: what some provider kind is allowed to forward, and
-# its session, which is not.
-_FORWARDABLE = tuple(sorted(frozenset({SESSION_HEADER}).union(*(kind.forward for kind in KINDS.values()))))
+# its session and its wishes of the cache, which are not.
+_OURS = CONTROL_HEADERS | {SESSION_HEADER}
+_SEEN = tuple(sorted(_OURS.union(*(kind.forward for kind in KINDS.values()))))
 # Field names come from the client: what a header cannot hold is replaced, and the list is cut.
 _NOT_IN_HEADER = re.compile(r"[^\x21-\x2b\x2d-\x7e]")
 _MAX_DROPPED = 1000
@@ -63,7 +65,7 @@ class CallView(GatewayView):
             caller=key,
             snapshot=snapshot,
             record=record,
-            headers={name: inbound.headers[name] for name in _FORWARDABLE if name in inbound.headers},
+            headers={name: inbound.headers[name] for name in _SEEN if name in inbound.headers},
         )
         if limit is not None:
             call.deadline = Deadline.after(limit)
@@ -89,6 +91,8 @@ def _told(call: Call) -> Iterable[tuple[str, str]]:
     record = call.record
     if record.provider:
         yield "x-gateway-provider", _clean(record.provider)
+    if record.cache:
+        yield "x-gateway-cache", record.cache
     if record.attempts and record.attempts[-1].upstream_request_id:
         yield "x-upstream-request-id", _clean(record.attempts[-1].upstream_request_id)
     # A strict route drops nothing: it refuses, and its refusal names the fields.

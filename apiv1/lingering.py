@@ -23,9 +23,10 @@ class Lingering:
     def full(self) -> bool:
         return len(self._tasks) >= self._most
 
-    def adopt(self, reading: Awaitable[None]) -> None:
-        """Run `reading` beside everything else. It gives back what it holds when it is cancelled."""
-        task = asyncio.create_task(self._bounded(reading))
+    def adopt(self, reading: Awaitable[None], *, bounded: bool = True) -> None:
+        """Run `reading` beside everything else. It gives back what it holds when it is cancelled. Not
+        `bounded`: it has an end of its own."""
+        task = asyncio.create_task(self._read(reading, self._seconds if bounded else None))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -36,9 +37,10 @@ class Lingering:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _bounded(self, reading: Awaitable[None]) -> None:
+    @staticmethod
+    async def _read(reading: Awaitable[None], seconds: float | None) -> None:
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds):
                 await reading
         except TimeoutError:
             pass

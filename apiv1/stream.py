@@ -66,12 +66,12 @@ class Pieces:
             if self._wants_the_rest():
                 assert self._lingering is not None  # noqa: S101 - what was just asked, for the type
                 self._left = True
-                self._lingering.adopt(self._read_on())
+                self._lingering.adopt(self._read_on(), bounded=not self._call.awaited)
         if not self._left:
             await self._close()
 
     async def _next(self) -> bytes:
-        if not self._call.drains:
+        if not (self._call.drains or self._call.awaited):
             return await anext(self._body)
         # A client that leaves must not break off the read: what it is about to bring belongs to the rest.
         if self._reading is None:
@@ -82,12 +82,10 @@ class Pieces:
 
     def _wants_the_rest(self) -> bool:
         lingering, call = self._lingering, self._call
-        return (
-            lingering is not None
-            and not lingering.full
-            and call.drains
-            and call.record.outcome == "client_gone"
-        )
+        if lingering is None or call.record.outcome != "client_gone":
+            return False
+        # Where others have the same answer it is read for them, whatever the route says.
+        return call.awaited or (call.drains and not lingering.full)
 
     async def _read_on(self) -> None:
         try:

@@ -24,6 +24,8 @@ SEEDED = ("openai", "anthropic", "ollama")
 NAMES = (
     "ADMIN_PASSWORD",
     "BOOTSTRAP_KEY",
+    "CACHE_MB",
+    "CACHE_TEAM_MB",
     "CONFIG",
     "DATABASE_URL",
     "DATA_DIR",
@@ -61,6 +63,8 @@ SERVER_FIELDS = {
     "public_url": "PUBLIC_URL",
     "max_calls": "MAX_CALLS",
     "memory_mb": "MEMORY_MB",
+    "cache_mb": "CACHE_MB",
+    "cache_team_mb": "CACHE_TEAM_MB",
 }
 
 Value = TypeVar("Value")
@@ -94,6 +98,8 @@ class Config:
     workers: int
     max_calls: int | None
     memory_mb: int | None
+    cache_mb: int
+    cache_team_mb: int
     log_level: str
     data_dir: Path
     database: Mapping[str, Any] = field(repr=False)
@@ -160,6 +166,9 @@ class _Reader:
             "max_calls": self._maybe_number("MAX_CALLS", 1, 10_000_000),
             # Less than this does not even start.
             "memory_mb": self._maybe_number("MEMORY_MB", 64, 16 * 1024 * 1024),
+            # Enough for tens of thousands of usual answers, and one team cannot take all of it.
+            "cache_mb": self._number("CACHE_MB", 64, 1, 1024 * 1024),
+            "cache_team_mb": self._number("CACHE_TEAM_MB", 16, 1, 1024 * 1024),
             "log_level": self._choice("LOG_LEVEL", ("debug", "info", "warn", "error"), "info"),
             "data_dir": data_dir,
             "database": self._database(data_dir),

@@ -27,6 +27,9 @@ from gateway_project.memory import memory_share
 from gateway_project.status import GatewayStatus, Knowledge
 from pipeline.breaker_share import BreakerShare
 from pipeline.build import build
+from pipeline.cache_memory import MemoryCache
+from pipeline.cache_metrics import CacheMetrics
+from pipeline.cache_shelf import Shelf
 from pipeline.call import Refusal
 from pipeline.errand import Means
 from pipeline.health import ProviderHealth
@@ -91,6 +94,7 @@ class Gateway:
         self._notices.share(self._store.first)
         treasury = Treasury(Counters(self._store, _unwritten), self._notices, limits)
         self._breakers = _shared(config, live)
+        self._cache = MemoryCache(config.cache_mb << 20, config.cache_team_mb << 20)
         memory = memory_share(None if config.memory_mb is None else config.memory_mb << 20)
         most = _most_calls() if config.max_calls is None else config.max_calls
         self._pressure = Pressure(memory, lambda: self.in_flight, most, PressureNews(self._log, registry))
@@ -100,7 +104,11 @@ class Gateway:
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
             handler=build(
-                self._transports, [metrics, requests, health, losses], Means(live, random.random), treasury
+                self._transports,
+                [metrics, requests, health, losses],
+                Means(live, random.random),
+                treasury,
+                Shelf(self._cache, CacheMetrics(registry)),
             ),
             book=_DoorBooks([metrics, requests]),
             status=self._status,

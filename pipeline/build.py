@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.cache import Cache
+from pipeline.cache_shelf import Shelf
 from pipeline.call import Handler
 from pipeline.errand import Means
 from pipeline.failover import Failover
@@ -16,11 +18,12 @@ from providers.wire import Transport
 
 
 def build(
-    transports: Mapping[str, Transport], books: Sequence[Book], means: Means, treasury: Treasury
+    transports: Mapping[str, Transport], books: Sequence[Book], means: Means, treasury: Treasury, shelf: Shelf
 ) -> Handler:
     """The whole pipeline as one handler."""
     handler: Handler = Upstream(transports)
     handler = Fanout(handler)
     handler = Failover(handler, means, ProviderLimits(treasury))
+    handler = Cache(handler, shelf)
     handler = Purse(handler, treasury)
     return Observe(handler, books)

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from dialects.types import Dialect, Facts, JsonObject, Usage
 from providers.wire import USUAL_TIMEOUTS, Timeouts
-from routing.snapshot import ApiKey, Credential, Integrity, Losses, Snapshot, Target
+from routing.snapshot import ApiKey, Credential, Integrity, Losses, Route, Snapshot, Target
 
 # How a call ended: `ok`, a client that left, or an error (in the reply or within its stream).
 Outcome = Literal["ok", "client_gone", "error"]
@@ -69,7 +69,8 @@ class Record:
     what the route does with `dropped`, the client's fields that could not travel: under "strict" the call
     was refused for them. `queue_seconds`: waited for a place; `budget_spent`: another try was not made
     because too many were under way. `cost`: nano-dollars, known when the call closes; None: a price is
-    unknown. `output_chars`: content of a stream so far.
+    unknown. `output_chars`: content of a stream so far. `cache`: "hit", "miss", "bypass" where the route's
+    cache was not asked, "" where it has none; `saved`: what a hit would have cost, in nano-dollars.
     """
 
     request_id: str
@@ -94,6 +95,8 @@ class Record:
     budget_spent: bool = False
     usage: Usage | None = None
     cost: int | None = None
+    cache: str = ""
+    saved: int | None = None
     output_chars: int = 0
     losses: Losses = "warn"
     dropped: list[str] = field(default_factory=list)
@@ -106,8 +109,9 @@ class Call:
     ever changed. `headers`: the client's, lower case, without credentials. `deadline` may be set by the
     client; failover shortens it and sets the rest: `target`, the `credential` to use there, its
     `timeouts`, when a stream belongs to the client (`integrity`), whether it is read to its end when the
-    client has left (`drains`), and the `reason` for this attempt. `reply_headers` go out with whatever
-    the reply is, an error too."""
+    client has left (`drains`), and the `reason` for this attempt. `route` is set by who first looks for it.
+    `awaited`: others wait for this call's answer too, so it goes on when its own client has left.
+    `reply_headers` go out with whatever the reply is, an error too."""
 
     dialect: Dialect
     raw: bytes
@@ -118,11 +122,13 @@ class Call:
     record: Record
     headers: Mapping[str, str]
     deadline: Deadline = OPEN_END
+    route: Route | None = None
     target: Target | None = None
     credential: Credential | None = None
     timeouts: Timeouts = USUAL_TIMEOUTS
     integrity: Integrity = "hold-first"
     drains: bool = False
+    awaited: bool = False
     reason: str = "first"
     reply_headers: list[tuple[str, str]] = field(default_factory=list)
     _closers: list[Callable[[], None]] = field(default_factory=list)

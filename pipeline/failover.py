@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from dialects.errors import BUSY, NO_MODEL, PERMISSION, Detail, GatewayError
+from dialects.errors import BUSY, Detail, GatewayError
 from pipeline.call import Call, Handler, Reply
 from pipeline.errand import Admission, Errand, Means, timeouts
-from routing.plan import Chance, Plan, allowed, plan
-from routing.snapshot import Affinity
+from pipeline.matching import matched
+from routing.plan import Chance, Plan, plan_along
+from routing.snapshot import Affinity, Route
 
 # The longest that a client is told to wait for a target: it may be back sooner, and a new one may be there.
 _RETRY_LIMIT = 60.0
@@ -25,9 +26,8 @@ class Failover:
         self._admission = admission
 
     async def __call__(self, call: Call) -> Reply:
-        chosen = self._plan(call)
-        route = chosen.route
-        assert route is not None, "a plan without a route is refused"  # noqa: S101 - a programmer's error, not input
+        route = matched(call)
+        chosen = self._plan(call, route)
         call.integrity = route.integrity
         call.drains = route.on_disconnect == "drain"
         # All attempts together have what the most patient of the targets allows.
@@ -35,26 +35,11 @@ class Failover:
         call.deadline = call.deadline.sooner(max(timeouts(target, route.patience).total for target in some))
         return await Errand(call, chosen, self._means, self._admission).run(self._inner)
 
-    def _plan(self, call: Call) -> Plan:
-        model = call.facts.model
-        if not allowed(call.caller, model):
-            raise GatewayError(
-                PERMISSION,
-                f"This key may not use the model {model!r}.",
-                Detail(code="model_not_allowed", param="model"),
-            )
+    def _plan(self, call: Call, route: Route) -> Plan:
         chance = Chance(self._means.draw, self._means.live, partial(_word, call))
-        chosen = plan(call.snapshot, call.facts, call.caller.team.id, chance)
-        if chosen.route is None:
-            raise GatewayError(
-                NO_MODEL,
-                f"The model {model!r} does not exist or you do not have access to it.",
-                Detail(param="model"),
-            )
-        call.record.route = chosen.route.pattern
-        call.record.losses = chosen.route.losses
+        chosen = plan_along(route, call.snapshot, call.facts, chance)
         if not chosen.candidates and not chosen.full:
-            raise _nobody(model, chosen)
+            raise _nobody(call.facts.model, chosen)
         return chosen
 
 

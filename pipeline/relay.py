@@ -139,6 +139,8 @@ class Relay:
             raise self._failure
         if self._tap.finished:
             self._over = True
+            # Known from here on, also to those who do not wait until the call is closed.
+            self._settle()
             return self._translator.finish() if self._translator else b""
         piece = await self._piece()
         if piece is None:

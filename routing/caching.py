@@ -25,6 +25,17 @@ MAX_TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Purge:
+    """Kept answers that nobody gets any more: those of a team, a route or both that were kept before it
+    (None: of all), or one entry, by its key in hex. Purges are numbered in their order."""
+
+    id: int
+    team_id: int | None = None
+    route_id: int | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Caching:
     """The settings of a route that keeps answers; one that does not has none of them.
 

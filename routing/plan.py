@@ -124,8 +124,11 @@ def match(snapshot: Snapshot, model: str, team_id: int | None) -> Route | None:
 def plan(snapshot: Snapshot, facts: Facts, team_id: int | None, chance: Chance) -> Plan:
     """Where `facts.model` goes for this team: tiers in order, within a tier as the route balances."""
     route = match(snapshot, facts.model, team_id)
-    if route is None:
-        return Plan(route=None)
+    return Plan(route=None) if route is None else plan_along(route, snapshot, facts, chance)
+
+
+def plan_along(route: Route, snapshot: Snapshot, facts: Facts, chance: Chance) -> Plan:
+    """Where a request goes whose route is known."""
     sorting = _Sorting(snapshot, facts, route, chance)
     for target in route.targets:
         sorting.add(target)

@@ -12,7 +12,7 @@ from dialects.types import ModelFacts
 from providers.kinds import Kind
 from providers.wire import Timeouts
 from routing.allowances import Budget, Limit
-from routing.caching import Caching
+from routing.caching import Caching, Purge
 
 # What a route does with a client's fields that cannot travel to the provider's dialect: refuse the call, drop
 # and name them in a header, or drop them without a header.
@@ -222,6 +222,24 @@ class Snapshot:
     keys: Mapping[bytes, ApiKey] = field(default_factory=dict)
     providers: Mapping[str, Provider] = field(default_factory=dict)
     catalogue: Mapping[tuple[str, str], CatalogueModel] = field(default_factory=dict)
+    purges: tuple[Purge, ...] = ()
+
+    def cache_epoch(self, team_id: int, route_id: int) -> int:
+        """The last purge of answers for this team on this route; 0: there was none."""
+        epochs = self._epochs
+        if not epochs:
+            return 0
+        places = ((team_id, route_id), (team_id, None), (None, route_id), (None, None))
+        return max(epochs.get(place, 0) for place in places)
+
+    @cached_property
+    def _epochs(self) -> Mapping[tuple[int | None, int | None], int]:
+        found: dict[tuple[int | None, int | None], int] = {}
+        for purge in self.purges:
+            if not purge.key:
+                place = purge.team_id, purge.route_id
+                found[place] = max(purge.id, found.get(place, 0))
+        return found
 
     @cached_property
     def exact(self) -> Mapping[str, tuple[Route, ...]]:

@@ -34,6 +34,10 @@ from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
 from pipeline.build import build
+from pipeline.cache_memory import MemoryCache
+from pipeline.cache_metrics import CacheMetrics
+from pipeline.cache_shelf import Shelf
+from pipeline.cache_stores import CacheStore
 from pipeline.call import Record, Refusal
 from pipeline.errand import Means
 from pipeline.limit_metrics import LimitMetrics
@@ -121,10 +125,11 @@ class LiveGateway:
         news = PressureNews(structlog.get_logger("test"), self.registry)
         self.pressure = Pressure(lambda: self.memory, lambda: self.door.in_flight, None, news)
         means = Means(self.live, random.random, self._pause)
+        self.shelf = Shelf(self._answers(), CacheMetrics(self.registry))
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
-            handler=build({"http": self.transport}, [metrics, self.ears], means, treasury),
+            handler=build({"http": self.transport}, [metrics, self.ears], means, treasury, self.shelf),
             book=self.ears,
             status=AlwaysReady(),
             pressure=self.pressure,
@@ -143,6 +148,10 @@ class LiveGateway:
             return local
         reports = Reports(metrics.degraded, metrics.rebuilt, metrics.waiting, metrics.lost)
         return RedisStore(redis_url, local, self.notices.hear, reports)
+
+    @staticmethod
+    def _answers() -> CacheStore:
+        return MemoryCache(64 << 20, 16 << 20)
 
     # -- addresses
 
@@ -201,6 +210,7 @@ class LiveGateway:
         self.live.forget()
         self.spent = 0
         self.store = self.counters.store = self._store(None)
+        self.shelf.store = self._answers()
         self.fresh = True
         self.use(self.snapshot())
 
