@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dialects.responses import KEPT_ELSEWHERE
@@ -21,7 +22,10 @@ _ASIDE = frozenset(
     }
 )
 # The conversation, or files and tools with a memory, are at the provider: the body is not all of the request.
-_ELSEWHERE = (*KEPT_ELSEWHERE, "thread", "container")
+_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "responses": KEPT_ELSEWHERE,
+    "messages": ("thread", "container"),
+}
 # By dialect: the surfaces whose answers can be kept at all.
 SURFACES = frozenset({"chat", "completions", "messages", "responses", "embeddings"})
 # A tool that the client runs itself; the others are run by the provider, or by a server that it calls.
@@ -46,7 +50,7 @@ def once_only(name: str, body: JsonObject, facts: Facts) -> str:
         return "this surface is not cached"
     if facts.n > 1:
         return "several answers are asked for"
-    if any(body.get(field) for field in _ELSEWHERE):
+    if any(body.get(field) for field in _ELSEWHERE.get(name, ())):
         return "its conversation is kept elsewhere"
     if (name == "chat" and body.get("store")) or (name == "messages" and facts.max_tokens == 0):
         return "the provider is asked to keep something"

@@ -34,7 +34,8 @@ class LossBook:
         """What is lost is known when the call is over."""
 
     def closed(self, record: Record) -> None:
-        if not record.dropped:
+        # What is said again was lost when it was said first.
+        if not record.dropped or record.cache == "hit":
             return
         now = datetime.now(UTC)
         model = "".join(c if c.isprintable() else "?" for c in record.upstream_model[:MAX_MODEL])

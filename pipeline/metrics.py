@@ -135,7 +135,7 @@ class Metrics:
             if attempt.reason != "first":
                 self._retries.labels(attempt.provider, attempt.reason).inc()
         self._count_traffic(record)
-        if record.dropped:
+        if record.dropped and record.cache != "hit":
             place = (surface, record.route, provider, record.losses)
             self._dropped.labels(*place).inc(len(record.dropped))
         self._count_tokens(record)

@@ -55,6 +55,8 @@ class RequestLog:
             output_tokens=usage.output_tokens if usage else None,
             cache_read_tokens=usage.cache_read if usage else None,
             usage_source=usage.source if usage else None,
+            cache=record.cache or None,
+            saved_nano_usd=record.saved,
             attempts=[f"{a.provider}:{a.outcome}" for a in record.attempts],
             losses=record.losses if record.dropped else None,
             dropped=[name[:_MAX_TEXT] for name in record.dropped[:_MAX_DROPPED]] or None,
