@@ -10,8 +10,8 @@ import orjson
 from accounts.keys import display_prefix, issue
 from dialects.types import ModelFacts
 from pipeline.tests.faults import served
-from routing.caching import Caching
-from routing.snapshot import ApiKey, CatalogueModel, Price, Purge, Snapshot, Team
+from routing.caching import Caching, Purge
+from routing.snapshot import ApiKey, CatalogueModel, Price, Snapshot, Team
 from tests.support.live_gateway import LiveGateway
 from tests.support.surfaces import Answer, Pair, address, parse_events, request_body, send
 

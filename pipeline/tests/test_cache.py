@@ -84,7 +84,7 @@ def test_who_asks_for_the_usage_chunk_gets_it_and_nobody_else(
     cached(live, pair)
     streams = []
     for wants in (wanted, not wanted):
-        options = {"stream_options": {"include_usage": True}} if wants else {}
+        options: dict[str, Any] = {"stream_options": {"include_usage": True}} if wants else {}
         streams.append((wants, say(live, pair, stream=True, **options)))
     assert [verdict(stream) for _, stream in streams] == ["miss", "hit"]
     used = live.wait_record().usage
@@ -218,7 +218,7 @@ def test_a_beta_that_changes_the_answer_is_part_of_the_request(live: LiveGateway
 
 def test_surfaces_do_not_share(live: LiveGateway, fake: FakeUpstream) -> None:
     cached(live, MESSAGES_OPENAI)
-    body = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 500}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 500}
     assert verdict(say(live, MESSAGES_OPENAI, **body)) == "miss"
     assert verdict(say(live, CHAT_OPENAI, **body)) == "miss"
 

@@ -30,8 +30,8 @@ def never_kept(live: LiveGateway, ask: Callable[[], Answer], seen: str) -> None:
 @pytest.mark.parametrize("pair", [CHAT_OPENAI, MESSAGES_ANTHROPIC, RESPONSES, COMPLETIONS], ids=str)
 def test_s33_truncated(live: LiveGateway, pair: Pair, stream: bool) -> None:
     cached(live, pair, tools=True)
-    cap = {"responses": "max_output_tokens"}.get(pair.surface, "max_tokens")
-    never_kept(live, lambda: say(live, pair, stream=stream, **{cap: 4}), "miss")
+    cap: dict[str, Any] = {"max_output_tokens" if pair.surface == "responses" else "max_tokens": 4}
+    never_kept(live, lambda: say(live, pair, stream=stream, **cap), "miss")
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -96,7 +96,7 @@ def test_s33_a_picture_by_its_address(live: LiveGateway) -> None:
     cached(live, CHAT_OPENAI)
     picture = {"type": "image_url", "image_url": {"url": "https://example.com/now.png"}}
     content = [{"type": "text", "text": PROMPT}, picture]
-    fields = {"messages": [{"role": "user", "content": content}]}
+    fields: dict[str, Any] = {"messages": [{"role": "user", "content": content}]}
     never_kept(live, lambda: say(live, CHAT_OPENAI, **fields), "bypass")
 
 
