@@ -21,7 +21,7 @@ def build(
     transports: Mapping[str, Transport], books: Sequence[Book], means: Means, treasury: Treasury, shelf: Shelf
 ) -> Handler:
     """The whole pipeline as one handler."""
-    handler: Handler = Upstream(transports)
+    handler: Handler = Upstream(transports, treasury.ledger)
     handler = Fanout(handler)
     handler = Failover(handler, means, ProviderLimits(treasury))
     handler = Cache(handler, shelf)

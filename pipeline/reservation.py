@@ -27,12 +27,12 @@ _GRACE_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a call may use: tokens, and nano-dollars at the dearest of its route's targets. `capped`: the
-    client said how long the answer may be."""
+    """What a call may use: tokens, and nano-dollars at the dearest of its route's targets, None where no
+    price is known. `capped`: the client said how long the answer may be."""
 
     input_tokens: int
     output_tokens: int
-    cost: int
+    cost: int | None
     capped: bool
 
     @property
@@ -79,10 +79,11 @@ def expected(call: Call, *, priced: bool) -> Expected:
         each, capped = 0, True
     elif not capped:
         each = USUAL_OUTPUT
-    dearest = 0
+    dearest = None
     if priced:
         usage = Usage(input_tokens=given, output_tokens=each * answers)
-        dearest = max((cost(price, usage) or 0 for price in _prices(call)), default=0)
+        known = [paid for price in _prices(call) if (paid := cost(price, usage)) is not None]
+        dearest = max(known, default=None)
     return Expected(given, each * answers, dearest, capped)
 
 
@@ -160,7 +161,7 @@ def _used(row: Limit | Budget, tokens: int, paid: int) -> int:
 
 def _meter(began: Began, likely: Expected) -> Ask:
     budget = began.budget
-    amount = likely.cost if budget.unit == "usd" else likely.tokens
+    amount = (likely.cost or 0) if budget.unit == "usd" else likely.tokens
     return Ask("meter", began.key, budget.amount, amount, hard=budget.hard or not budget.amount)
 
 
