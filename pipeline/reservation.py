@@ -13,7 +13,7 @@ from pipeline.prices import cost
 from pipeline.stores import Ask, Demand, Verdict
 from routing.allowances import Budget, Limit, period_end, period_start
 from routing.plan import match
-from routing.snapshot import Price
+from routing.snapshot import ApiKey, Price
 
 # What an answer is reserved at where the client sets no cap. Most are shorter. Models can say many times
 # more, but with all of that reserved an ordinary limit would let one call through at a time. What a stream
@@ -109,7 +109,7 @@ def _prompts(call: Call) -> int:
 def plea(call: Call, likely: Expected, now: float) -> Plea:
     """All that the key's limits and budgets have to say about this call. `now`: seconds since the epoch."""
     key = call.caller
-    tag = _tag((*key.limits, *key.budgets), key.team.id)
+    tag = _tag(key)
     model = call.facts.model
     asks: list[Ask] = []
     rows: list[Limit | Budget] = []
@@ -117,11 +117,17 @@ def plea(call: Call, likely: Expected, now: float) -> Plea:
         if limit.covers(model):
             asks.append(ask(limit, tag, likely))
             rows.append(limit)
-    began = tuple(_began(budget, tag, now) for budget in key.budgets)
+    began = counters(key, now)
     for each in began:
         asks.append(_meter(each, likely))
         rows.append(each.budget)
     return Plea(Demand(call.id, tag, tuple(asks)), tuple(rows), began)
+
+
+def counters(key: ApiKey, now: float) -> tuple[Began, ...]:
+    """The counters of a key's budgets at this moment."""
+    tag = _tag(key)
+    return tuple(_began(budget, tag, now) for budget in key.budgets)
 
 
 def more(granted: Sequence[Granted], call: str, tokens: int, paid: int) -> Plea:
@@ -173,6 +179,8 @@ def _began(budget: Budget, tag: str, now: float) -> Began:
     return Began(key, budget, start, seconds)
 
 
-def _tag(rows: Sequence[Limit | Budget], team_id: int) -> str:
+def _tag(key: ApiKey) -> str:
     """Keys of a team share a place in a cluster; all keys do where they share a limit or budget."""
-    return "all" if any(row.scope == "everybody" for row in rows) else f"team{team_id}"
+    rows: tuple[Limit | Budget, ...] = (*key.limits, *key.budgets)
+    shared = any(row.scope == "everybody" for row in rows)
+    return "all" if shared else f"team{key.team.id}"

@@ -21,8 +21,8 @@ def first_kept(days: int, today: date | None = None) -> date:
 
 
 def cut(before: date, team_id: int = ALL) -> None:
-    """Say that requests of days before this one are to go: from now on none is written there, and their days
-    are not compared with the sums any more. Raises DatabaseError."""
+    """Say that requests of days before this one are to go: their days are not compared with the sums any
+    more. Raises DatabaseError."""
     row, made = LedgerCut.objects.get_or_create(team_id=team_id, defaults={"before": before})
     if not made and row.before < before:
         LedgerCut.objects.filter(pk=row.pk).update(before=Greatest(F("before"), before))

@@ -222,8 +222,8 @@ class LedgerProcess(models.Model):
 
 
 class LedgerCut(models.Model):
-    """Requests of days before `before` were deleted: of a team, or (`team_id` 0) of all. What belongs there
-    is not written again, and is not compared with the sums."""
+    """Requests of days before `before` were deleted: of a team, or (`team_id` 0) of all. They are not
+    compared with the sums, and where all were deleted none is written again."""
 
     team_id = models.BigIntegerField(primary_key=True)
     before = models.DateField()

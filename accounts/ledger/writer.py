@@ -111,9 +111,15 @@ class Writer:
     def _round(self) -> None:
         try:
             self._journal.open()
-            self._beat()
+            due = time.monotonic() - self._beat_at >= BEAT_SECONDS
+            if due:
+                # Before anything is written in this name.
+                self._census.beat()
             self._carry_all()
             self._carried_at = time.monotonic()
+            if due:
+                self._bury_the_silent()
+                self._beat_at = self._carried_at
             self._keep()
         except Exception as error:  # noqa: BLE001 - a background loop: whatever it is, calls go on
             self._census.forget()
@@ -151,20 +157,15 @@ class Writer:
             self._metrics.dropped("stale", done.stale)
             self._metrics.dropped("unreadable", done.unreadable)
 
-    def _beat(self) -> None:
-        """Say that this process lives, before it writes down anything; and see who does not."""
-        now = time.monotonic()
-        if now - self._beat_at < BEAT_SECONDS:
-            return
-        self._census.beat()
+    def _bury_the_silent(self) -> None:
+        """Charge what processes of other machines have left when they died."""
         for name in self._census.dead():
             count = orphan(name)
             self._metrics.orphaned(count)
             logger.warning("a process has died: %d requests were charged as reserved", count)
-        self._beat_at = now
 
     def _look_around(self) -> None:
-        """Carry what processes of this machine have left when they died."""
+        """Carry and charge what processes of this machine have left when they died."""
         for found in abandoned(self._folder, self._journal.name):
             empty = False
             try:
@@ -176,9 +177,10 @@ class Writer:
 
     def _bury(self, found: Abandoned) -> None:
         self._metrics.dropped("unreadable", found.torn)
+        # Nothing more will come of it, so what is still under way will never end.
         count = orphan(found.name)
         self._metrics.orphaned(count)
-        logger.warning("a process had died: its journal is written, %d requests charged as reserved", count)
+        logger.warning("a process has died: its journal is written, %d requests charged as reserved", count)
 
     def _keep(self) -> None:
         """Delete what is too old: once a day, a batch in each round, so that writing does not wait."""
