@@ -68,6 +68,9 @@ class LedgerBook:
         """Nothing is set aside yet."""
 
     def trying(self, record: Record) -> None:
+        if record.charge is None:
+            # Nobody pays for it.
+            return
         number = len(record.attempts)
         attempt = record.attempts[-1]
         line: dict[str, Any] = {
