@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
 
 def states(folder: Path) -> list[str]:
     return [state for (state,) in rows(folder, "SELECT state FROM accounts_requestentry ORDER BY id")]
+
+
+def written(folder: Path, count: int) -> bool:
+    return len(states(folder)) == count
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -124,9 +129,9 @@ def test_workers_write_side_by_side_and_the_end_of_them_loses_nothing(
         while len(rows(tmp_path, "SELECT DISTINCT process FROM accounts_requestentry")) < 2:
             assert [each.answer() for each in [Asked(gateway) for _ in range(10)]] == [200] * 10
             asked += 10
-            until(lambda: len(states(tmp_path)) == asked)
+            until(partial(written, tmp_path, asked))
         stream = Asked(gateway, stream=True)
-        until(lambda: len(states(tmp_path)) == asked + 1)
+        until(partial(written, tmp_path, asked + 1))
         stream.connection.close()
         assert gateway.end() == 0
     assert sorted(states(tmp_path)) == ["estimated", *["settled"] * asked]
