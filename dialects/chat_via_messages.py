@@ -6,7 +6,7 @@ import time
 
 from dialects.capabilities import resolve
 from dialects.chat_via_messages_request import JSON_TOOL, Plan, RequestBuilder
-from dialects.chat_via_messages_stream import ChatChunks, explanation, finish_reason, served_tier
+from dialects.chat_via_messages_stream import ChatChunks, citations, explanation, finish_reason, served_tier
 from dialects.messages import anthropic_usage
 from dialects.parts import chat_usage, invalid_answer, new_id, tool_arguments
 from dialects.parts_openrouter import detail
@@ -98,8 +98,9 @@ class _Blocks:
     def read(self, block: JsonObject) -> None:
         kind = block["type"]
         if kind == "text":
-            self._cite(block)
+            begins = self._chars
             self._say(block["text"])
+            self._annotations += citations(block.get("citations"), begins, self._chars)
         elif kind == "thinking":
             self._thoughts.append(block["thinking"])
             self._thinking.append(
@@ -146,18 +147,3 @@ class _Blocks:
             return
         function = {"name": self._plan.names.back(block["name"]), "arguments": arguments}
         self.calls.append({"id": block["id"], "type": "function", "function": function})
-
-    def _cite(self, block: JsonObject) -> None:
-        for citation in block.get("citations") or ():
-            if citation.get("url"):
-                self._annotations.append(
-                    {
-                        "type": "url_citation",
-                        "url_citation": {
-                            "url": citation["url"],
-                            "title": citation.get("title") or "",
-                            "start_index": self._chars,
-                            "end_index": self._chars + len(block["text"]),
-                        },
-                    }
-                )

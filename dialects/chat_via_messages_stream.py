@@ -34,6 +34,10 @@ class ChatChunks:
         self._kind = ""
         self._calls = 0
         self._silent = True
+        # Characters of text so far, and what the open block cites with the place where it begins.
+        self._chars = 0
+        self._begins = 0
+        self._cited: list[JsonObject] = []
         self._thought: list[str] = []
         self._signature: list[str] = []
         # Blocks of thinking that are over.
@@ -97,7 +101,8 @@ class ChatChunks:
         kind = block["type"]
         self._kind = kind
         if kind == "text":
-            return self._text(b'"content":', block.get("text"))
+            self._begins = self._chars
+            return self._say(block.get("text"))
         if kind == "thinking":
             self._thought = []
             self._signature = [block.get("signature") or ""]
@@ -122,13 +127,15 @@ class ChatChunks:
     def _on_delta(self, delta: JsonObject) -> bytes:
         kind = delta["type"]
         if kind == "text_delta":
-            return self._text(b'"content":', delta["text"])
+            return self._say(delta["text"])
         if kind == "input_json_delta":
             return self._arguments(delta["partial_json"])
         if kind == "thinking_delta":
             return self._think(delta["thinking"])
         if kind == "signature_delta":
             self._signature.append(delta["signature"])
+        if kind == "citations_delta":
+            self._cited.append(delta["citation"])
         return b""
 
     def _on_stop(self) -> bytes:
@@ -137,6 +144,10 @@ class ChatChunks:
         if kind == "thinking":
             thought, signature = "".join(self._thought), "".join(self._signature)
             return self._replayable({"type": kind, "thinking": thought, "signature": signature})
+        if self._cited:
+            made = citations(self._cited, self._begins, self._chars)
+            self._cited = []
+            return self._delta(b'"annotations":' + escape(orjson.dumps(made))) if made else b""
         if kind in ("tool_use", "answer") and self._silent:
             self._kind = kind
             whole = orjson.dumps(self._input if type(self._input) is dict else {}).decode()
@@ -144,6 +155,10 @@ class ChatChunks:
             self._kind = ""
             return out
         return b""
+
+    def _say(self, text: Any) -> bytes:
+        self._chars += len(text or "")
+        return self._text(b'"content":', text)
 
     def _text(self, name: bytes, text: Any) -> bytes:
         if not text:
@@ -175,6 +190,7 @@ class ChatChunks:
         self._silent = False
         written = escape(orjson.dumps(text))
         if self._kind == "answer":
+            self._chars += len(text)
             return self._delta(b'"content":' + written)
         if self._kind != "tool_use":
             # The input of a tool that the provider runs itself.
@@ -207,6 +223,23 @@ class ChatChunks:
         if type(usage) is dict:
             # Cumulative: a later count replaces an earlier one.
             self._counts.update((name, value) for name, value in usage.items() if value is not None)
+
+
+def citations(cited: Any, begins: int, ends: int) -> list[JsonObject]:
+    """What a block cites of the web, as annotations of the text from `begins` to `ends` in characters."""
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "url": citation["url"],
+                "title": citation.get("title") or "",
+                "start_index": begins,
+                "end_index": ends,
+            },
+        }
+        for citation in cited or ()
+        if citation.get("url")
+    ]
 
 
 def served_tier(usage: Any) -> str | None:

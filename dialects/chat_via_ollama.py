@@ -15,6 +15,7 @@ from dialects.errors import GatewayError, bad_request
 from dialects.ollama_chat import ollama_usage
 from dialects.parts import (
     EFFORTS,
+    CallIds,
     Losses,
     as_text,
     chat_usage,
@@ -67,7 +68,7 @@ class ChatViaOllama:
         self.dropped: list[str] = self._losses
         self._id = new_id("chatcmpl-")
         self._created = int(time.time())
-        self._ids = ollama.CallIds("call_", str)
+        self._ids = CallIds("call_", str)
         self._model = ""
         self._include_usage = False
         self._legacy = False

@@ -18,8 +18,7 @@ from dialects.types import Event, JsonObject, ModelFacts
 
 _FINISH_OF_REASON = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _CALLS = ("function_call", "custom_tool_call")
-_THOUGHT_PART = "response.reasoning_summary_part.added"
-_THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta", _THOUGHT_PART)
+_THOUGHTS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 
 
 class ChatViaResponses:
@@ -134,6 +133,8 @@ class ChatChunks:
         # Calls whose arguments have not come in pieces.
         self._silent: set[Any] = set()
         self._last: JsonObject | None = None
+        # The item and part of the last piece of reasoning.
+        self._thought_at: tuple[Any, Any] | None = None
 
     def event(self, event: JsonObject) -> bytes:
         """The chunks for one event, b"" for none."""
@@ -165,6 +166,10 @@ class ChatChunks:
             raise truncated_answer()
         reason = _finish(self._last, functions=self._functions, called=bool(self._calls))
         out = b"" if self._head else self._begin(self._last)
+        if self._last.get("service_tier"):
+            # Known for certain only now.
+            tier = b'"service_tier":%b,"choices"' % _written(self._last["service_tier"])
+            self._head = tier.join(self._head.rsplit(b'"choices"', 1))
         out += self._head + b'},"logprobs":null,"finish_reason":"%b"}]' % reason.encode() + self._tail
         usage = read_usage(self._last.get("usage"))
         if self._include_usage and usage is not None:
@@ -193,12 +198,14 @@ class ChatChunks:
         return self._head + fields + b'},"logprobs":' + logprobs + b',"finish_reason":null}]' + self._tail
 
     def _thought(self, event: JsonObject) -> bytes:
-        if event["type"] == _THOUGHT_PART:
-            # A summary has parts, which stand apart as they do in a whole answer.
-            written = _written("\n\n") if event.get("summary_index") else b""
-        else:
-            written = _written(event["delta"])
-        return self._delta(b'"reasoning_content":' + written + b',"reasoning":' + written) if written else b""
+        text = event["delta"]
+        place = event.get("output_index"), event.get("summary_index")
+        if self._thought_at not in (None, place):
+            # Reasoning has items and a summary has parts, which stand apart as they do in a whole answer.
+            text = "\n\n" + text
+        self._thought_at = place
+        written = _written(text)
+        return self._delta(b'"reasoning_content":' + written + b',"reasoning":' + written)
 
     def _text(self, event: JsonObject) -> bytes:
         written = b'"content":' + _written(event["delta"])

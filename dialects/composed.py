@@ -40,6 +40,8 @@ class Composed:
     def request(self, body: JsonObject, model: ModelFacts) -> JsonObject:
         caps = _EVERYTHING | (resolve(model) & _OF_THE_MODEL)
         between = self._outer.request(body, replace(model, capabilities=caps))
+        # The first pair reads the counts wherever the second has them.
+        between = {**between, "stream_options": {"include_usage": True}}
         words = self._outer.client_words
         try:
             out = self._inner.request(between, model)

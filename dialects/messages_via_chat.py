@@ -9,8 +9,14 @@ from dialects.capabilities import resolve
 from dialects.chat import openai_usage
 from dialects.messages import refuse_thread
 from dialects.messages_via_chat_request import Plan, RequestBuilder
-from dialects.messages_via_chat_stream import MessageEvents, refusal_details, stop_reason
-from dialects.parts import invalid_answer, messages_usage, new_id, parsed_arguments
+from dialects.messages_via_chat_stream import (
+    MessageEvents,
+    refusal_details,
+    served_tier,
+    stop_reason,
+    with_tier,
+)
+from dialects.parts import CallIds, claude_id, invalid_answer, messages_usage, new_id, parsed_arguments
 from dialects.types import Event, JsonObject, ModelFacts, Usage
 
 # Fields of chat completions by their names here.
@@ -88,9 +94,10 @@ class MessagesViaChat:
         refusal = message.get("refusal")
         if refusal:
             content.append({"type": "text", "text": str(refusal)})
-        calls = [self._call(call.get("id"), call["function"]) for call in message.get("tool_calls") or ()]
+        ids = CallIds("toolu_", claude_id)
+        calls = [self._call(ids.of(call), call["function"]) for call in message.get("tool_calls") or ()]
         if message.get("function_call"):
-            calls.append(self._call(None, message["function_call"]))
+            calls.append(self._call(ids.of({}), message["function_call"]))
         content += calls
         reason = stop_reason(choice.get("finish_reason"), calls=bool(calls), refused=bool(refusal))
         return {
@@ -103,13 +110,13 @@ class MessagesViaChat:
             "stop_sequence": None,
             "stop_details": refusal_details(refusal) if reason == "refusal" else None,
             # The type requires it; a provider that does not count gets zeros on the wire, not in the books.
-            "usage": messages_usage(openai_usage(body.get("usage")) or Usage()),
+            "usage": with_tier(messages_usage(openai_usage(body.get("usage")) or Usage()), served_tier(body)),
         }
 
-    def _call(self, call_id: Any, function: JsonObject) -> JsonObject:
+    def _call(self, call_id: str, function: JsonObject) -> JsonObject:
         return {
             "type": "tool_use",
-            "id": call_id if call_id and type(call_id) is str else new_id("toolu_"),
+            "id": call_id,
             "name": self._plan.names.back(function["name"]),
             # Broken text cannot be an input, and the client is not to run what the model did not say.
             "input": parsed_arguments(function.get("arguments")) or {},

@@ -9,7 +9,15 @@ import orjson
 
 from dialects import estimate
 from dialects.chat import openai_usage
-from dialects.parts import STOP_OF_FINISH, ToolNames, messages_usage, new_id, truncated_answer
+from dialects.parts import (
+    STOP_OF_FINISH,
+    CallIds,
+    ToolNames,
+    claude_id,
+    messages_usage,
+    new_id,
+    truncated_answer,
+)
 from dialects.sse import escape, frame_json
 from dialects.types import JsonObject, Usage
 
@@ -23,9 +31,11 @@ _SIGNATURE = b'"type":"signature_delta","signature":'
 
 @dataclass(slots=True)
 class _Call:
-    """One tool call as it arrives. `sent`: how many of its pieces have gone out; `done`: block over."""
+    """One tool call as it arrives. `given`: the provider's id; `sent`: how many of its pieces have gone out;
+    `done`: block over."""
 
     id: str
+    given: Any = None
     name: str = ""
     pieces: list[str] = field(default_factory=list)
     sent: int = 0
@@ -63,11 +73,13 @@ class MessageEvents:
         self._open = ""
         self._calls: list[_Call] = []
         self._keys: dict[Any, _Call] = {}
+        self._ids = CallIds("toolu_", claude_id)
         self._any_call = False
         self._late: list[tuple[bool, str]] = []
         self._refusal: list[str] = []
         self._finish: str | None = None
         self._usage: Usage | None = None
+        self._tier: str | None = None
         self._chars = 0
 
     def chunk(self, chunk: JsonObject) -> bytes:
@@ -76,6 +88,7 @@ class MessageEvents:
         usage = chunk.get("usage")
         if usage:
             self._usage = openai_usage(usage) or self._usage
+        self._tier = served_tier(chunk) or self._tier
         choices = chunk.get("choices")
         if not choices:
             return out
@@ -104,7 +117,7 @@ class MessageEvents:
             "stop_sequence": None,
             "stop_details": refusal_details(refusal) if reason == "refusal" else None,
         }
-        end = {"type": "message_delta", "delta": delta, "usage": messages_usage(usage)}
+        end = {"type": "message_delta", "delta": delta, "usage": with_tier(messages_usage(usage), self._tier)}
         return out + frame_json(end, "message_delta") + frame_json({"type": "message_stop"}, "message_stop")
 
     def _begin(self, chunk: JsonObject) -> bytes:
@@ -119,7 +132,7 @@ class MessageEvents:
             "stop_reason": None,
             "stop_sequence": None,
             # Not known yet; the real numbers come with message_delta.
-            "usage": messages_usage(Usage()),
+            "usage": with_tier(messages_usage(Usage()), served_tier(chunk)),
         }
         return frame_json({"type": "message_start", "message": message}, "message_start")
 
@@ -142,6 +155,9 @@ class MessageEvents:
         out = b""
         refusal = delta.get("refusal")
         if refusal:
+            if not self._refusal and self._open == "text":
+                # It stands apart from what was said before.
+                out += self._close()
             self._refusal.append(refusal)
             out += self._text(refusal)
         for call in delta.get("tool_calls") or ():
@@ -162,6 +178,11 @@ class MessageEvents:
         if self._is_within_call():
             self._late.append((True, text))
             return b""
+        if self._between:
+            # What set it apart from other reasoning is the block itself.
+            text = text.removeprefix("\n\n")
+            if not text:
+                return b""
         out = self._drain_calls() + self._start({"type": "thinking", "thinking": "", "signature": ""})
         return out + _DELTA % (self._index, _THINKING, escape(orjson.dumps(text)))
 
@@ -218,9 +239,10 @@ class MessageEvents:
         if key is None:
             key = given or self._last_key()
         call = self._keys.get(key)
-        is_other = call is not None and given and given != call.id and function.get("name")
+        is_other = call is not None and given and given != call.given and function.get("name")
         if call is None or is_other:
-            call = _Call(given if given and type(given) is str else new_id("toolu_"))
+            call = _Call(self._ids.of(piece))
+            call.given = given
             self._keys[key] = call
             self._calls.append(call)
             self._any_call = True
@@ -307,3 +329,17 @@ def stop_reason(finish: Any, *, calls: bool, refused: bool) -> str:
 def refusal_details(explanation: Any) -> JsonObject:
     said = explanation if explanation and type(explanation) is str else None
     return {"type": "refusal", "category": None, "explanation": said}
+
+
+# OpenAI's words for the tier that served a call, as Anthropic's; the others have no counterpart.
+_TIERS = {"default": "standard", "priority": "priority"}
+
+
+def served_tier(answer: JsonObject) -> str | None:
+    """The tier that served a call in Anthropic's word; None where it has none or nothing is said."""
+    tier = answer.get("service_tier")
+    return _TIERS.get(tier) if type(tier) is str else None
+
+
+def with_tier(usage: JsonObject, tier: str | None) -> JsonObject:
+    return {**usage, "service_tier": tier} if tier else usage

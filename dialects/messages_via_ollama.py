@@ -15,6 +15,7 @@ from dialects.ollama_chat import ollama_usage
 from dialects.parts import (
     EFFORTS,
     STOP_OF_FINISH,
+    CallIds,
     Losses,
     as_text,
     claude_id,
@@ -51,7 +52,7 @@ class MessagesViaOllama:
     def __init__(self) -> None:
         self._losses = Losses()
         self.dropped: list[str] = self._losses
-        self._ids = ollama.CallIds("toolu_", claude_id)
+        self._ids = CallIds("toolu_", claude_id)
         self._model = ""
         self._events: _Events | None = None
 
@@ -372,7 +373,7 @@ class _Conversation:
 class _Events:
     """One stream's state: at most one block is open, and each has the next index."""
 
-    def __init__(self, model: str, ids: ollama.CallIds) -> None:
+    def __init__(self, model: str, ids: CallIds) -> None:
         self._model = model
         self._ids = ids
         self._begun = False
@@ -472,7 +473,7 @@ def _forbids_parallel(choice: Any) -> bool:
     return type(choice) is dict and choice.get("disable_parallel_tool_use") is True
 
 
-def _tool_use(call: JsonObject, ids: ollama.CallIds) -> JsonObject:
+def _tool_use(call: JsonObject, ids: CallIds) -> JsonObject:
     function = call["function"]
     return {
         "type": "tool_use",

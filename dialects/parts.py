@@ -42,6 +42,25 @@ def openai_id(tool_id: str) -> str:
     return f"{tool_id[: OPENAI_ID_LIMIT - 9]}_{_digest(tool_id)}"
 
 
+class CallIds:
+    """Ids for the calls of one answer: the provider's own where it gives a usable, new one, else made up."""
+
+    def __init__(self, prefix: str, clean: Callable[[str], str]) -> None:
+        self._prefix = prefix
+        self._clean = clean
+        self._seen: set[str] = set()
+
+    def of(self, call: JsonObject) -> str:
+        # Ollama gives it beside the name in some versions.
+        function = call.get("function")
+        found = call.get("id") or (function.get("id") if type(function) is dict else None)
+        call_id = self._clean(found) if type(found) is str and found else ""
+        if not call_id or call_id in self._seen:
+            call_id = new_id(self._prefix)
+        self._seen.add(call_id)
+        return call_id
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

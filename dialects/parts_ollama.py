@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from dialects.errors import GatewayError, bad_request
-from dialects.parts import Losses, new_id, tool_input
+from dialects.parts import Losses, tool_input
 from dialects.schema import as_object
 from dialects.types import JsonObject
 
@@ -182,23 +182,6 @@ def must_call(messages: list[JsonObject], name: str | None) -> None:
         first["content"] = f"{first['content']}\n\n{hint}" if first["content"] else hint
     else:
         messages.insert(0, {"role": "system", "content": hint})
-
-
-class CallIds:
-    """Ids for the calls of one answer: Ollama's own where it gives a usable and new one, else made up."""
-
-    def __init__(self, prefix: str, clean: Callable[[str], str]) -> None:
-        self._prefix = prefix
-        self._clean = clean
-        self._seen: set[str] = set()
-
-    def of(self, call: JsonObject) -> str:
-        found = call.get("id") or call["function"].get("id")
-        call_id = self._clean(found) if type(found) is str and found else ""
-        if not call_id or call_id in self._seen:
-            call_id = new_id(self._prefix)
-        self._seen.add(call_id)
-        return call_id
 
 
 def note_marks(given: Any, losses: Losses) -> None:

@@ -18,6 +18,7 @@ from dialects.composed import Composed
 from dialects.count_tokens import COUNT_TOKENS, estimated
 from dialects.embeddings import EMBEDDINGS
 from dialects.embeddings_via_ollama import EmbeddingsViaOllama
+from dialects.in_order import Ends, InOrder
 from dialects.messages import MESSAGES
 from dialects.messages_via_chat import MessagesViaChat
 from dialects.messages_via_ollama import MessagesViaOllama
@@ -54,14 +55,18 @@ TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
     ("chat", "responses"): ChatViaResponses,
     ("messages", "chat"): MessagesViaChat,
     ("messages", "ollama_chat"): MessagesViaOllama,
-    ("messages", "responses"): partial(Composed, _MESSAGES_BETWEEN, CHAT, ChatViaResponses),
+    ("messages", "responses"): partial(
+        InOrder, _MESSAGES_BETWEEN, CHAT, ChatViaResponses, Ends("messages", "responses")
+    ),
     ("completions", "chat"): CompletionsViaChat,
     ("completions", "messages"): partial(Composed, CompletionsViaChat, CHAT, ChatViaMessages),
     ("completions", "ollama_chat"): partial(Composed, CompletionsViaChat, CHAT, ChatViaOllama),
     ("completions", "ollama_generate"): CompletionsViaOllamaGenerate,
     ("completions", "responses"): partial(Composed, CompletionsViaChat, CHAT, ChatViaResponses),
     ("responses", "chat"): ResponsesViaChat,
-    ("responses", "messages"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaMessages),
+    ("responses", "messages"): partial(
+        InOrder, _RESPONSES_BETWEEN, CHAT, ChatViaMessages, Ends("responses", "messages")
+    ),
     ("responses", "ollama_chat"): partial(Composed, _RESPONSES_BETWEEN, CHAT, ChatViaOllama),
     ("embeddings", "ollama_embed"): EmbeddingsViaOllama,
 }
