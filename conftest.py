@@ -1,8 +1,3 @@
 """What every test may use."""
 
-pytest_plugins = [
-    "tests.support.fixtures",
-    "tests.support.services",
-    "tests.support.database_fixtures",
-    "tests.support.live_gateway",
-]
+pytest_plugins = ["tests.support.fixtures", "tests.support.services", "tests.support.live_gateway"]

@@ -30,8 +30,6 @@ NAMES = (
     "DATABASE_URL",
     "DATA_DIR",
     "ENVIRONMENT",
-    "LEDGER_DAYS",
-    "LEDGER_JOURNAL_MB",
     "LOG_LEVEL",
     "MAX_CALLS",
     "MEMORY_MB",
@@ -49,6 +47,8 @@ NAMES = (
     "SERVER",
     "SERVER_HOST",
     "SERVER_PORT",
+    "VECTORS_MB",
+    "VECTORS_URL",
     "WORKERS",
 )
 # config.yaml's `server` section: its fields and the variables that win over them. Secrets do not go there.
@@ -67,8 +67,8 @@ SERVER_FIELDS = {
     "memory_mb": "MEMORY_MB",
     "cache_mb": "CACHE_MB",
     "cache_team_mb": "CACHE_TEAM_MB",
-    "ledger_days": "LEDGER_DAYS",
-    "ledger_journal_mb": "LEDGER_JOURNAL_MB",
+    "vectors_url": "VECTORS_URL",
+    "vectors_mb": "VECTORS_MB",
 }
 
 Value = TypeVar("Value")
@@ -104,8 +104,8 @@ class Config:
     memory_mb: int | None
     cache_mb: int
     cache_team_mb: int
-    ledger_days: int | None
-    ledger_journal_mb: int
+    vectors_url: str | None = field(repr=False)
+    vectors_mb: int
     log_level: str
     data_dir: Path
     database: Mapping[str, Any] = field(repr=False)
@@ -175,10 +175,9 @@ class _Reader:
             # Enough for tens of thousands of usual answers, and one team cannot take all of it.
             "cache_mb": self._number("CACHE_MB", 64, 1, 1024 * 1024),
             "cache_team_mb": self._number("CACHE_TEAM_MB", 16, 1, 1024 * 1024),
-            # A quarter for who looks at last month's bill; the sums of days are kept for good.
-            "ledger_days": self._days("LEDGER_DAYS", 92),
-            # Some 200,000 calls: an hour of an outage at 60 a second.
-            "ledger_journal_mb": self._number("LEDGER_JOURNAL_MB", 256, 1, 1024 * 1024),
+            "vectors_url": self._url("VECTORS_URL", ("postgres", "postgresql")),
+            # A hundred thousand questions with the embedded model.
+            "vectors_mb": self._number("VECTORS_MB", 128, 1, 1024 * 1024),
             "log_level": self._choice("LOG_LEVEL", ("debug", "info", "warn", "error"), "info"),
             "data_dir": data_dir,
             "database": self._database(data_dir),
@@ -275,12 +274,6 @@ class _Reader:
 
     def _maybe_number(self, name: str, least: int, most: int) -> int | None:
         return None if self._text(name) is None else self._number(name, least, least, most)
-
-    def _days(self, name: str, default: int) -> int | None:
-        """A number of days, or `forever`."""
-        if (self._text(name) or "").lower() == "forever":
-            return None
-        return self._number(name, default, 1, 36_500)
 
     def _url(self, name: str, schemes: tuple[str, ...]) -> str | None:
         text = self._text(name)

@@ -9,7 +9,6 @@ import resource
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -18,9 +17,6 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from accounts.apps import AccountsConfig
 from accounts.keys import KeyHasher
-from accounts.ledger.journal import Journal
-from accounts.ledger.metrics import LedgerMetrics
-from accounts.ledger.writer import Writer
 from apiv1.auth import Authenticator
 from apiv1.base import Services
 from apiv1.door import Door
@@ -28,6 +24,7 @@ from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.env import Config
 from gateway_project.memory import memory_share
+from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge
 from pipeline.breaker_share import BreakerShare
 from pipeline.build import build
@@ -37,7 +34,6 @@ from pipeline.cache_shelf import Shelf
 from pipeline.call import Refusal
 from pipeline.errand import Means
 from pipeline.health import ProviderHealth
-from pipeline.ledger import LedgerBook
 from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState
 from pipeline.losses import LossBook
@@ -59,10 +55,10 @@ from providers.transport import HttpTransport
 from providers.wire import Transport
 from routing.allowances import Budget
 from routing.loss_table import LossTable
-from routing.losses import LossWriter
 from routing.snapshot import EMPTY
 from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
+from routing.writer import TableWriter
 
 # What of a traceback goes into the log: where, never the values or the exception's words, which may quote a
 # prompt.
@@ -92,31 +88,29 @@ class Gateway:
         metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
         losses = LossBook()
         live = LiveState(Slots(), LiveNews(self._log, registry))
-        self._loss_writer = LossWriter(losses, LossTable())
+        self._loss_writer = TableWriter("translation losses", losses, LossTable())
         limits = LimitMetrics(registry)
         self._notices = Notices(self._transports["http"], limits)
         self._store = _store(config, self._notices, limits)
         self._notices.share(self._store.first)
-        journal, self._ledger = _ledger(config, registry)
-        ledger = LedgerBook(journal)
-        counters = Counters(self._store, partial(_spent, self._ledger))
-        treasury = Treasury(counters, self._notices, limits, ledger)
+        treasury = Treasury(Counters(self._store, _unwritten), self._notices, limits)
         self._breakers = _shared(config, live)
         self._cache = MemoryCache(config.cache_mb << 20, config.cache_team_mb << 20)
+        self._semantic = SemanticParts(config, Shelf(self._cache, CacheMetrics(registry)), registry)
         memory = memory_share(None if config.memory_mb is None else config.memory_mb << 20)
         most = _most_calls() if config.max_calls is None else config.max_calls
         self._pressure = Pressure(memory, lambda: self.in_flight, most, PressureNews(self._log, registry))
-        knows = Knowledge(self._holder, self._watcher, health, live, self._ledger)
+        knows = Knowledge(self._holder, self._watcher, health, live)
         self._status = GatewayStatus(self, knows, self._store if config.redis_url else None)
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
             handler=build(
                 self._transports,
-                [metrics, requests, health, losses, ledger],
+                [metrics, requests, health, losses],
                 Means(live, random.random),
                 treasury,
-                Shelf(self._cache, CacheMetrics(registry)),
+                self._semantic.answers,
             ),
             book=_DoorBooks([metrics, requests]),
             status=self._status,
@@ -136,7 +130,7 @@ class Gateway:
         where there is nothing of that either, /ready says no until the watcher finds it."""
         await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
         self._loss_writer.start()
-        self._ledger.start()
+        self._semantic.start(self._holder.current)
         await self._store.start()
         if self._breakers is not None:
             self._breakers.start()
@@ -158,8 +152,7 @@ class Gateway:
         if self._breakers is not None:
             await self._breakers.stop()
         await asyncio.to_thread(self._loss_writer.stop)
-        # After the last call has closed: all that it wrote down is carried.
-        await asyncio.to_thread(self._ledger.stop)
+        await self._semantic.stop()
         await self._notices.aclose()
         await self._store.stop()
         for transport in self._transports.values():
@@ -175,17 +168,9 @@ class Gateway:
         )
 
 
-def _ledger(config: Config, registry: CollectorRegistry) -> tuple[Journal, Writer]:
-    """Where calls are written down at once, and what carries that into the database."""
-    metrics = LedgerMetrics(registry)
-    folder = config.data_dir / "ledger"
-    journal = Journal(folder, config.ledger_journal_mb << 20, metrics.dropped)
-    return journal, Writer(journal, folder, metrics, config.ledger_days)
-
-
-def _spent(ledger: Writer, budget: Budget, start: datetime) -> int:
-    """What the ledger says is spent of a budget since its period began."""
-    return ledger.spent(budget.unit, start.date(), team_id=budget.team_id, key_id=budget.key_id)
+def _unwritten(_budget: Budget, _start: datetime) -> int:
+    """What is spent of a budget before its counter begins: nothing is written down of it."""
+    return 0
 
 
 def _most_calls() -> int:

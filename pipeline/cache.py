@@ -137,8 +137,8 @@ class Cache:
         else:
             assert isinstance(landed.body, bytes)  # noqa: S101 - what is not shared is whole
             draft = of_whole(call.dialect, landed.body)
-        if draft is not None:
-            await self._shelf.draft(slot, call, draft)
+        if draft is not None and await self._shelf.draft(slot, call, draft) and call.when_kept is not None:
+            await call.when_kept()
 
 
 def _patience(call: Call, route: Route) -> float | None:

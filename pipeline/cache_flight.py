@@ -182,7 +182,8 @@ class Flight:
         call.record.dropped = list(self.call.record.dropped)
         if self.shared is not None:
             return Reply(landed.status, list(SSE_HEADERS), FollowerBody(self, self.shared, call))
-        return Reply(landed.status, list(JSON_HEADERS), landed.body)
+        # A stream that is here to its end is one piece.
+        return Reply(landed.status, list(SSE_HEADERS if call.facts.stream else JSON_HEADERS), landed.body)
 
     def _begun(self, reply: Reply) -> Reply:
         if isinstance(reply.body, bytes):

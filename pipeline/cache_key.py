@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from dialects.cacheable import canonical
+from pipeline.cache_rules import CONTROL_HEADERS
 from pipeline.call import Call
 from pipeline.failover import SESSION_HEADER
 from routing.caching import Caching
@@ -18,7 +19,7 @@ from routing.snapshot import Route
 # requests are translated, changes so much that older answers must not be given.
 _VERSION = "llm-gateway-cache-1"
 # Headers that reach providers and change nothing of the answer, and those that are for the cache itself.
-_NOT_ASKED = frozenset({"idempotency-key", SESSION_HEADER, "cache-control", "x-gateway-cache-ttl"})
+_NOT_ASKED = CONTROL_HEADERS | {"idempotency-key", SESSION_HEADER}
 # Lists whose order says nothing.
 _SETS = frozenset({"anthropic-beta", "openai-beta"})
 

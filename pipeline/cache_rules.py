@@ -13,7 +13,9 @@ from routing.caching import Caching
 # By these a client says what it wants of the cache.
 CONTROL_HEADER = "cache-control"
 TTL_HEADER = "x-gateway-cache-ttl"
-CONTROL_HEADERS = frozenset({CONTROL_HEADER, TTL_HEADER})
+# The least likeness of a question whose answer serves, where that is more than the route's.
+THRESHOLD_HEADER = "x-gateway-semantic-threshold"
+CONTROL_HEADERS = frozenset({CONTROL_HEADER, TTL_HEADER, THRESHOLD_HEADER})
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 

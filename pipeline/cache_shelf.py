@@ -40,7 +40,7 @@ class Shelf:
         self.store = store
         self.metrics = metrics
         self._wall = wall
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._jobs: set[asyncio.Task[Any]] = set()
 
     async def look(self, slot: Slot, keys: Sequence[bytes]) -> list[Entry | None]:
         """What is kept under these keys of the slot's place, and is young enough for the call."""
@@ -61,23 +61,25 @@ class Shelf:
         dropped = list(call.record.dropped)
         return Head(form=form, team=slot.place.team, key=key.hex(), at=self._wall(), dropped=dropped)
 
-    async def keep(self, slot: Slot, entries: Sequence[Entry]) -> None:
-        """Write entries down, as far as they are not too large."""
+    async def keep(self, slot: Slot, entries: Sequence[Entry]) -> bool:
+        """Write entries down, as far as they are not too large. True where there was one."""
         items = []
         for entry in entries:
             value = entry.packed()
             if len(value) <= slot.caching.max_bytes:
                 items.append(Kept(bytes.fromhex(entry.head.key), value, float(slot.use.ttl)))
         await self.store.put(slot.place, items)
+        return bool(items)
 
-    async def draft(self, slot: Slot, call: Call, draft: Draft) -> None:
-        """Keep a complete answer, where its ending allows that."""
-        if draft.ending == "complete" or (draft.ending == "tools" and slot.caching.tools):
-            head = self.head(slot, slot.key, draft.form, call)
-            head.cost, head.usage = cost_of(call, used_by(call)), draft.usage
-            await self.keep(slot, [Entry(head, draft.body)])
+    async def draft(self, slot: Slot, call: Call, draft: Draft) -> bool:
+        """Keep a complete answer, where its ending allows that; True where it did."""
+        if not (draft.ending == "complete" or (draft.ending == "tools" and slot.caching.tools)):
+            return False
+        head = self.head(slot, slot.key, draft.form, call)
+        head.cost, head.usage = cost_of(call, used_by(call)), draft.usage
+        return await self.keep(slot, [Entry(head, draft.body)])
 
-    def beside(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def beside(self, job: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Do it beside the calls."""
         task = asyncio.get_running_loop().create_task(job)
         self._jobs.add(task)

@@ -104,6 +104,13 @@ class RouteForm(forms.ModelForm):
             "cache_max_bytes",
             "cache_tools",
             "cache_temperature",
+            "semantic",
+            "semantic_threshold",
+            "semantic_embedder",
+            "semantic_guard",
+            "semantic_context",
+            "semantic_seconds",
+            "semantic_prompts",
             "enabled",
         )
 
@@ -144,6 +151,18 @@ _WAYS: tuple[Any, ...] = (
                 ("cache", "cache_scope"),
                 ("cache_ttl", "cache_max_bytes"),
                 ("cache_temperature", "cache_tools"),
+            ),
+            "classes": ("tab",),
+        },
+    ),
+    (
+        "Like questions",
+        {
+            "fields": (
+                ("semantic", "semantic_threshold"),
+                ("semantic_embedder", "semantic_seconds"),
+                ("semantic_guard", "semantic_context"),
+                "semantic_prompts",
             ),
             "classes": ("tab",),
         },

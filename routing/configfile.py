@@ -21,6 +21,14 @@ from routing.caching import (
     CacheMode,
     CacheScope,
 )
+from routing.semantic import (
+    MAX_SECONDS,
+    MIN_SECONDS,
+    MIN_THRESHOLD,
+    ContextRule,
+    Guard,
+    SemanticMode,
+)
 from routing.snapshot import (
     Affinity,
     Balance,
@@ -101,6 +109,25 @@ class CacheDoc(Struct, forbid_unknown_fields=True):
         }
 
 
+class SemanticDoc(Struct, forbid_unknown_fields=True):
+    """Whether answers are given to like questions, and to how like ones; `embedder`: "local" or a model."""
+
+    mode: SemanticMode | UnsetType = UNSET
+    threshold: Annotated[float, Meta(ge=MIN_THRESHOLD, le=1)] | UnsetType = UNSET
+    embedder: Text | UnsetType = UNSET
+    guard: Guard | UnsetType = UNSET
+    context: ContextRule | UnsetType = UNSET
+    seconds: Annotated[float, Meta(ge=MIN_SECONDS, le=MAX_SECONDS)] | UnsetType = UNSET
+    prompts: bool | UnsetType = UNSET
+
+    def columns(self) -> dict[str, Any]:
+        """A route's columns that it speaks of, with what it says."""
+        return {
+            "semantic" if name == "mode" else f"semantic_{name}": getattr(self, name)
+            for name in self.__struct_fields__
+        }
+
+
 class CredentialDoc(Struct, forbid_unknown_fields=True):
     """`secret`: the secret itself or `env:NAME`. `last4` is written by an export and only read by people."""
 
@@ -175,6 +202,7 @@ class RouteDoc(Struct, forbid_unknown_fields=True):
     queue: QueueDoc = msgspec.field(default_factory=QueueDoc)
     timeouts: OwnTimeoutsDoc = msgspec.field(default_factory=OwnTimeoutsDoc)
     cache: CacheDoc = msgspec.field(default_factory=CacheDoc)
+    semantic: SemanticDoc = msgspec.field(default_factory=SemanticDoc)
     enabled: bool | UnsetType = UNSET
 
     @property

@@ -260,6 +260,7 @@ class _Applier:
             "enabled": doc.enabled,
             **{f"queue_{name}": getattr(doc.queue, name) for name in doc.queue.__struct_fields__},
             **doc.cache.columns(),
+            **doc.semantic.columns(),
             **{f"{name}_timeout": getattr(doc.timeouts, name) for name in doc.timeouts.__struct_fields__},
         }
         if row._state.adding and doc.targets is UNSET:

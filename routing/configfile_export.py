@@ -9,7 +9,7 @@ import yaml
 from accounts.models import ApiKey, Team
 from providers.models import CatalogueModel, Provider
 from providers.wire import Timeouts
-from routing.configfile import BreakerDoc, CacheDoc
+from routing.configfile import BreakerDoc, CacheDoc, SemanticDoc
 from routing.configfile_allowances import Exported
 from routing.models import Route, Target
 
@@ -96,6 +96,14 @@ def _route(row: Route) -> dict[str, Any]:
         "cache": {
             "mode": row.cache,
             **{name: getattr(row, f"cache_{name}") for name in CacheDoc.__struct_fields__ if name != "mode"},
+        },
+        "semantic": {
+            "mode": row.semantic,
+            **{
+                name: getattr(row, f"semantic_{name}")
+                for name in SemanticDoc.__struct_fields__
+                if name != "mode"
+            },
         },
         "enabled": row.enabled,
         "targets": [_target(target) for target in row.targets.all()],

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from routing.caching import CacheMode, CacheScope, Caching
+from routing.semantic import ContextRule, Guard, Semantic, SemanticMode
 from routing.snapshot import (
     AS_PROVIDED,
     Affinity,
@@ -24,6 +25,7 @@ from routing.snapshot import (
 )
 
 _PATIENCE = len(Patience.__dataclass_fields__)
+_CACHING = len(Caching.__dataclass_fields__)
 
 
 def breaker(columns: Sequence[object]) -> BreakerSettings:
@@ -44,11 +46,12 @@ def breaker(columns: Sequence[object]) -> BreakerSettings:
 
 def route(columns: Sequence[object]) -> dict[str, Any]:
     """A route's: balance, affinity, integrity, what becomes of streams without clients, tries, queue, five
-    timeouts of its own, and what it says of its cache."""
+    timeouts of its own, and what it says of its cache and of like questions."""
     if not columns:
         return {}
     balance, affinity, integrity, on_disconnect, tries, seconds, limit, *own = columns
-    seconds_of, cache = own[:_PATIENCE], own[_PATIENCE:]
+    seconds_of, kept = own[:_PATIENCE], own[_PATIENCE:]
+    cache, like = kept[:_CACHING], kept[_CACHING:]
     patience = Patience(*(None if value is None else _above_0(value) for value in seconds_of))
     return {
         "balance": _word(balance, Balance),
@@ -59,6 +62,7 @@ def route(columns: Sequence[object]) -> dict[str, Any]:
         "queue": Queue(seconds=_number(seconds), limit=_whole(limit)),
         "patience": AS_PROVIDED if patience == AS_PROVIDED else patience,
         "caching": _caching(cache),
+        "semantic": _semantic(like),
     }
 
 
@@ -74,6 +78,22 @@ def _caching(columns: Sequence[object]) -> Caching | None:
         max_bytes=_count(most),
         tools=bool(tools),
         temperature=_number(temperature),
+    )
+
+
+def _semantic(columns: Sequence[object]) -> Semantic | None:
+    """Mode, threshold, embedder, guard, context, seconds, prompts; None where it is off."""
+    if not columns or columns[0] == "off":
+        return None
+    mode, threshold, embedder, guard, context, seconds, prompts = columns
+    return Semantic(
+        mode=_word(mode, SemanticMode),
+        threshold=_above_0(threshold),
+        embedder=str(embedder),
+        guard=_word(guard, Guard),
+        context=_word(context, ContextRule),
+        seconds=_above_0(seconds),
+        prompts=bool(prompts),
     )
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.models import Team
 from providers.models import MAX_SECONDS, Provider, validate_seconds
 from routing.models_cache import CachingColumns, caching_makes_sense
+from routing.models_semantic import SemanticColumns, semantic_makes_sense
 
 _PATTERN = RegexValidator(
     r"\A([^\s*]+|[^\s*]*\*)\Z",
@@ -102,7 +103,7 @@ def check_targets(targets: Iterable[tuple[int, bool, Sequence[str]]]) -> None:
         )
 
 
-class Route(CachingColumns):
+class Route(CachingColumns, SemanticColumns):
     """Model name to targets. Exact before prefix, the longest prefix first, a team's own before common,
     then the higher priority."""
 
@@ -218,6 +219,7 @@ class Route(CachingColumns):
                 name="route_figures_make_sense",
             ),
             models.CheckConstraint(condition=caching_makes_sense(), name="route_caching_makes_sense"),
+            models.CheckConstraint(condition=semantic_makes_sense(), name="route_semantic_makes_sense"),
             # In two, because NULL differs from NULL.
             models.UniqueConstraint(
                 fields=("pattern", "priority"),

@@ -13,6 +13,7 @@ from providers.kinds import Kind
 from providers.wire import Timeouts
 from routing.allowances import Budget, Limit
 from routing.caching import Caching, Purge
+from routing.semantic import Semantic
 
 # What a route does with a client's fields that cannot travel to the provider's dialect: refuse the call, drop
 # and name them in a header, or drop them without a header.
@@ -159,7 +160,8 @@ class Route:
     """Model name to targets. `pattern` is an exact name, or a prefix when it ends in `*` (`*` alone: any).
 
     `team_id` None: for every team; a team's own route wins over a common one of the same length. `tries`: how
-    often one target is asked before the next. `caching` None: no answer is kept.
+    often one target is asked before the next. `caching` None: no answer is kept; `semantic` None: none is
+    given to a question that is only like it.
     """
 
     id: int
@@ -178,6 +180,7 @@ class Route:
     patience: Patience = AS_PROVIDED
     queue: Queue = Queue()
     caching: Caching | None = None
+    semantic: Semantic | None = None
 
     @property
     def is_prefix(self) -> bool:

@@ -113,6 +113,13 @@ def _read(revision: int) -> Tables:
                 "cache_max_bytes",
                 "cache_tools",
                 "cache_temperature",
+                "semantic",
+                "semantic_threshold",
+                "semantic_embedder",
+                "semantic_guard",
+                "semantic_context",
+                "semantic_seconds",
+                "semantic_prompts",
             )
         ),
         targets=readable(

@@ -14,8 +14,9 @@ from django.db import DatabaseError, connections
 from pipeline.call import Record
 from pipeline.losses import LossBook
 from routing.loss_table import BATCH, LossTable
-from routing.losses import KEEP, Loss, LossWriter, Tally
+from routing.losses import Loss, Tally
 from routing.models import TranslationLoss
+from routing.writer import KEEP, TableWriter
 
 NOW = datetime.now(UTC)
 TODAY = NOW.date()
@@ -52,8 +53,10 @@ class Table(LossTable):
 
 
 @contextmanager
-def writing(book: LossBook, table: LossTable, interval: float = 0.01) -> Iterator[LossWriter]:
-    writer = LossWriter(book, table, interval)
+def writing(
+    book: LossBook, table: LossTable, interval: float = 0.01
+) -> Iterator[TableWriter[dict[Loss, Tally]]]:
+    writer = TableWriter("translation losses", book, table, interval)
     writer.start()
     writer.start()
     try:
@@ -150,7 +153,7 @@ def test_while_the_database_is_away_losses_are_kept(caplog: pytest.LogCaptureFix
         lose(book, "seed")
         table.away = False
         until(lambda: rows() == {("seed", False): 2})
-    said = [record.getMessage() for record in caplog.records if record.name == "routing.losses"]
+    said = [record.getMessage() for record in caplog.records if record.name == "routing.writer"]
     assert said == [
         "translation losses cannot be written: DatabaseError",
         "translation losses can be written again",

@@ -57,6 +57,7 @@ from providers.wire import Timeouts
 from routing.snapshot import ApiKey, Credential, Provider, Route, Snapshot, Target, Team
 from routing.watch import SnapshotHolder
 from tests.support.fake_upstream import FakeUpstream
+from tests.support.like_questions import semantic_answers
 
 _PATIENCE = 10.0
 
@@ -128,10 +129,11 @@ class LiveGateway:
         # How far the clocks of the cache are ahead: the date, and the one that nobody sets.
         self.wall, self.skipped_cache = 0.0, 0.0
         self.shelf = Shelf(self._answers(), CacheMetrics(self.registry), lambda: time.time() + self.wall)
+        self.answers = semantic_answers(self.shelf, self.registry)
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
-            handler=build({"http": self.transport}, [metrics, self.ears], means, treasury, self.shelf),
+            handler=build({"http": self.transport}, [metrics, self.ears], means, treasury, self.answers),
             book=self.ears,
             status=AlwaysReady(),
             pressure=self.pressure,
