@@ -1,3 +1,8 @@
 """What every test may use."""
 
-pytest_plugins = ["tests.support.fixtures", "tests.support.services", "tests.support.live_gateway"]
+pytest_plugins = [
+    "tests.support.fixtures",
+    "tests.support.services",
+    "tests.support.database_fixtures",
+    "tests.support.live_gateway",
+]

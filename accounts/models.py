@@ -1,6 +1,6 @@
 """Rows of who calls: teams, and the keys that prove it, stored as a shown prefix and a keyed hash.
 
-What they may use is beside, in allowances.
+What they may use is beside, in allowances; what they have used, in ledger.rows.
 """
 
 from __future__ import annotations
@@ -12,8 +12,21 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.allowances import MODEL_ENTRY, PRIORITIES, Budget, Limit
+from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
 
-__all__ = ("ApiKey", "ApiKeyQuerySet", "Budget", "Limit", "Team", "validate_model_entries")
+__all__ = (
+    "ApiKey",
+    "ApiKeyQuerySet",
+    "AttemptEntry",
+    "Budget",
+    "LedgerCut",
+    "LedgerProcess",
+    "Limit",
+    "RequestEntry",
+    "Team",
+    "UsageDay",
+    "validate_model_entries",
+)
 
 _NAME = RegexValidator(r"\A\S(.*\S)?\Z", "A name neither begins nor ends with a space and has one line.")
 

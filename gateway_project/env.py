@@ -30,6 +30,8 @@ NAMES = (
     "DATABASE_URL",
     "DATA_DIR",
     "ENVIRONMENT",
+    "LEDGER_DAYS",
+    "LEDGER_JOURNAL_MB",
     "LOG_LEVEL",
     "MAX_CALLS",
     "MEMORY_MB",
@@ -69,6 +71,8 @@ SERVER_FIELDS = {
     "cache_team_mb": "CACHE_TEAM_MB",
     "vectors_url": "VECTORS_URL",
     "vectors_mb": "VECTORS_MB",
+    "ledger_days": "LEDGER_DAYS",
+    "ledger_journal_mb": "LEDGER_JOURNAL_MB",
 }
 
 Value = TypeVar("Value")
@@ -106,6 +110,8 @@ class Config:
     cache_team_mb: int
     vectors_url: str | None = field(repr=False)
     vectors_mb: int
+    ledger_days: int | None
+    ledger_journal_mb: int
     log_level: str
     data_dir: Path
     database: Mapping[str, Any] = field(repr=False)
@@ -176,8 +182,11 @@ class _Reader:
             "cache_mb": self._number("CACHE_MB", 64, 1, 1024 * 1024),
             "cache_team_mb": self._number("CACHE_TEAM_MB", 16, 1, 1024 * 1024),
             "vectors_url": self._url("VECTORS_URL", ("postgres", "postgresql")),
-            # A hundred thousand questions with the embedded model.
-            "vectors_mb": self._number("VECTORS_MB", 128, 1, 1024 * 1024),
+            "vectors_mb": self._number("VECTORS_MB", 128, 1, 1024 * 1024),  # a hundred thousand questions
+            # A quarter for who looks at last month's bill; the sums of days are kept for good.
+            "ledger_days": self._days("LEDGER_DAYS", 92),
+            # Some 200,000 calls: an hour of an outage at 60 a second.
+            "ledger_journal_mb": self._number("LEDGER_JOURNAL_MB", 256, 1, 1024 * 1024),
             "log_level": self._choice("LOG_LEVEL", ("debug", "info", "warn", "error"), "info"),
             "data_dir": data_dir,
             "database": self._database(data_dir),
@@ -274,6 +283,12 @@ class _Reader:
 
     def _maybe_number(self, name: str, least: int, most: int) -> int | None:
         return None if self._text(name) is None else self._number(name, least, least, most)
+
+    def _days(self, name: str, default: int) -> int | None:
+        """A number of days, or `forever`."""
+        if (self._text(name) or "").lower() == "forever":
+            return None
+        return self._number(name, default, 1, 36_500)
 
     def _url(self, name: str, schemes: tuple[str, ...]) -> str | None:
         text = self._text(name)

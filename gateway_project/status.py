@@ -25,14 +25,25 @@ class Process(Protocol):
     def in_flight(self) -> int: ...
 
 
+class Ledger(Protocol):
+    """What is asked of the ledger's writer."""
+
+    @property
+    def lag(self) -> float: ...
+
+    @property
+    def behind(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Where the parts of a report are known: configuration, database, last attempts, live state."""
+    """Where the parts of a report are known: configuration, database, last attempts, live state, ledger."""
 
     holder: SnapshotHolder
     watcher: Watcher
     health: ProviderHealth
     live: LiveState
+    ledger: Ledger
 
 
 class GatewayStatus:
@@ -45,6 +56,7 @@ class GatewayStatus:
         self._watcher = knows.watcher
         self._health = knows.health
         self._live = knows.live
+        self._ledger = knows.ledger
         # None: no Redis is configured.
         self._store = store
 
@@ -53,8 +65,9 @@ class GatewayStatus:
         return self._holder.current.revision > 0 and not self._process.draining
 
     def degraded(self) -> bool:
-        """True when something needs a person: the database or Redis is away."""
-        return not self._watcher.fresh() or (self._store is not None and self._store.degraded)
+        """True when something needs a person: the database or Redis is away, or the ledger is behind."""
+        redis_away = self._store is not None and self._store.degraded
+        return not self._watcher.fresh() or redis_away or self._ledger.behind
 
     async def report(self) -> dict[str, Any]:
         """The parts, for whoever has a key."""
@@ -72,6 +85,7 @@ class GatewayStatus:
             "revision": self._holder.current.revision,
             "database": database,
             "redis": cache,
+            "ledger": {"ok": not self._ledger.behind, "seconds_behind": round(self._ledger.lag, 1)},
             "providers": providers,
         }
 

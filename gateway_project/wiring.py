@@ -9,6 +9,7 @@ import resource
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -17,6 +18,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from accounts.apps import AccountsConfig
 from accounts.keys import KeyHasher
+from accounts.ledger.journal import Journal
+from accounts.ledger.metrics import LedgerMetrics
+from accounts.ledger.writer import Writer
 from apiv1.auth import Authenticator
 from apiv1.base import Services
 from apiv1.door import Door
@@ -34,6 +38,7 @@ from pipeline.cache_shelf import Shelf
 from pipeline.call import Refusal
 from pipeline.errand import Means
 from pipeline.health import ProviderHealth
+from pipeline.ledger import LedgerBook
 from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState
 from pipeline.losses import LossBook
@@ -93,21 +98,24 @@ class Gateway:
         self._notices = Notices(self._transports["http"], limits)
         self._store = _store(config, self._notices, limits)
         self._notices.share(self._store.first)
-        treasury = Treasury(Counters(self._store, _unwritten), self._notices, limits)
+        journal, self._ledger = _ledger(config, registry)
+        ledger = LedgerBook(journal)
+        counters = Counters(self._store, partial(_spent, self._ledger))
+        treasury = Treasury(counters, self._notices, limits, ledger)
         self._breakers = _shared(config, live)
         self._cache = MemoryCache(config.cache_mb << 20, config.cache_team_mb << 20)
         self._semantic = SemanticParts(config, Shelf(self._cache, CacheMetrics(registry)), registry)
         memory = memory_share(None if config.memory_mb is None else config.memory_mb << 20)
         most = _most_calls() if config.max_calls is None else config.max_calls
         self._pressure = Pressure(memory, lambda: self.in_flight, most, PressureNews(self._log, registry))
-        knows = Knowledge(self._holder, self._watcher, health, live)
+        knows = Knowledge(self._holder, self._watcher, health, live, self._ledger)
         self._status = GatewayStatus(self, knows, self._store if config.redis_url else None)
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
             handler=build(
                 self._transports,
-                [metrics, requests, health, losses],
+                [metrics, requests, health, losses, ledger],
                 Means(live, random.random),
                 treasury,
                 self._semantic.answers,
@@ -131,6 +139,7 @@ class Gateway:
         await asyncio.to_thread(self._watcher.start, _FIRST_LOOK)
         self._loss_writer.start()
         self._semantic.start(self._holder.current)
+        self._ledger.start()
         await self._store.start()
         if self._breakers is not None:
             self._breakers.start()
@@ -153,6 +162,8 @@ class Gateway:
             await self._breakers.stop()
         await asyncio.to_thread(self._loss_writer.stop)
         await self._semantic.stop()
+        # After the last call has closed: all that it wrote down is carried.
+        await asyncio.to_thread(self._ledger.stop)
         await self._notices.aclose()
         await self._store.stop()
         for transport in self._transports.values():
@@ -168,9 +179,17 @@ class Gateway:
         )
 
 
-def _unwritten(_budget: Budget, _start: datetime) -> int:
-    """What is spent of a budget before its counter begins: nothing is written down of it."""
-    return 0
+def _ledger(config: Config, registry: CollectorRegistry) -> tuple[Journal, Writer]:
+    """Where calls are written down at once, and what carries that into the database."""
+    metrics = LedgerMetrics(registry)
+    folder = config.data_dir / "ledger"
+    journal = Journal(folder, config.ledger_journal_mb << 20, metrics.dropped)
+    return journal, Writer(journal, folder, metrics, config.ledger_days)
+
+
+def _spent(ledger: Writer, budget: Budget, start: datetime) -> int:
+    """What the ledger says is spent of a budget since its period began."""
+    return ledger.spent(budget.unit, start.date(), team_id=budget.team_id, key_id=budget.key_id)
 
 
 def _most_calls() -> int:

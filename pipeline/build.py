@@ -25,7 +25,7 @@ def build(
     answers: Answers,
 ) -> Handler:
     """The whole pipeline as one handler."""
-    handler: Handler = Upstream(transports)
+    handler: Handler = Upstream(transports, treasury.ledger)
     handler = Fanout(handler)
     handler = Failover(handler, means, ProviderLimits(treasury))
     handler = SemanticCache(handler, answers)

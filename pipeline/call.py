@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from dialects.types import Dialect, Facts, JsonObject, Usage
 from providers.wire import USUAL_TIMEOUTS, Timeouts
-from routing.snapshot import ApiKey, Credential, Integrity, Losses, Route, Snapshot, Target
+from routing.snapshot import ApiKey, Credential, Integrity, Losses, Price, Route, Snapshot, Target
 
 # How a call ended: `ok`, a client that left, or an error (in the reply or within its stream).
 Outcome = Literal["ok", "client_gone", "error"]
@@ -61,6 +61,19 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Charge:
+    """What is set aside for a call that was let in, and for whom. `at`: when, in seconds since the epoch, by
+    the clock that limits and budgets are counted by. `cost`: nano-dollars; None: no price is known."""
+
+    at: float
+    team_id: int
+    key_id: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: int | None = None
+
+
+@dataclass(slots=True)
 class Record:
     """Everything that is known of a call when it closes: the only source of metrics, log line and ledger.
 
@@ -68,11 +81,12 @@ class Record:
     `upstream_seconds` is the time spent waiting for a provider; the rest is the gateway's own. `losses` is
     what the route does with `dropped`, the client's fields that could not travel: under "strict" the call
     was refused for them. `queue_seconds`: waited for a place; `budget_spent`: another try was not made
-    because too many were under way. `cost`: nano-dollars, known when the call closes; None: a price is
-    unknown. `output_chars`: content of a stream so far. `cache`: "hit", "miss", "bypass" where the route's
-    cache was not asked, "" where it has none; `saved`: what a hit would have cost, in nano-dollars.
-    `semantic`: "hit" where a like question's answer was given, "shadow_hit" where it would have been;
-    `similarity`: their cosine.
+    because too many were under way. `output_chars`: content of a stream so far. `cache`: "hit", "miss",
+    "bypass" where the route's cache was not asked, "" where it has none; `saved`: what a hit would have cost,
+    in nano-dollars; `semantic`: "hit" where a like question's answer was given, "shadow_hit" where it would
+    have been; `similarity`: their cosine. `charge`: what is set aside for the call; None: it was not let in.
+    Known when the call closes: `used`, what it is charged with, which may be an estimate where `usage` is
+    None; `price`, by which; `cost`, nano-dollars, None: a price is unknown.
     """
 
     request_id: str
@@ -102,6 +116,9 @@ class Record:
     semantic: str = ""
     similarity: float | None = None
     output_chars: int = 0
+    charge: Charge | None = None
+    used: Usage | None = None
+    price: Price | None = None
     losses: Losses = "warn"
     dropped: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)

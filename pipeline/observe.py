@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.call import Call, Handler, Record, Reply
-from pipeline.prices import cost_of, used_by
+from pipeline.prices import cost_of, price_of, used_by
 
 
 class Book(Protocol):
@@ -33,6 +33,8 @@ class Observe:
 
     def _close(self, call: Call) -> None:
         record = call.record
-        record.cost = cost_of(call, used_by(call))
+        record.used = used_by(call)
+        record.price = price_of(call)
+        record.cost = cost_of(call, record.used)
         for book in self._books:
             book.closed(record)

@@ -13,12 +13,13 @@ from dialects.errors import DEPENDENCY, Detail, GatewayError
 from dialects.types import Usage
 from pipeline.allowance_replies import budget_error, headers, rate_error, tightest
 from pipeline.allowance_stream import AllowedStream
-from pipeline.call import Call, Handler, Reply
+from pipeline.call import Call, Charge, Handler, Reply
+from pipeline.ledger import NOBODY, Ledger
 from pipeline.limit_metrics import LimitMetrics
 from pipeline.notices import Notices
 from pipeline.prices import cost_of, used_by
 from pipeline.reservation import Began, Granted, Plea, actual, expected, more, plea
-from pipeline.stores import Store, Verdict
+from pipeline.stores import Demand, Store, Verdict
 from routing.allowances import Budget
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,10 @@ _LEDGER_SECONDS = 2.0
 _GUESS_SECONDS = 30.0
 # Once for the counter that is unknown, once more where a period began in between.
 _ROUNDS = 3
+
+
+# What a key without limits and budgets asks.
+NOTHING = Plea(Demand("", "", ()), ())
 
 
 class Counters:
@@ -82,37 +87,42 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Treasury:
-    """Where is counted what is used, and who is told of it."""
+    """Where is counted what is used, who is told of it, and where it is written down."""
 
     counters: Counters
     notices: Notices
     metrics: LimitMetrics
+    ledger: Ledger = NOBODY
 
 
 class Purse:
-    """Handler that lets a call through or refuses it. A key without limits and budgets pays for none of
-    it."""
+    """Handler that lets a call through or refuses it. A key without limits and budgets asks nobody."""
 
     def __init__(self, inner: Handler, treasury: Treasury) -> None:
         self._inner = inner
         self._counters = treasury.counters
         self._notices = treasury.notices
         self._metrics = treasury.metrics
+        self._ledger = treasury.ledger
 
     async def __call__(self, call: Call) -> Reply:
         caller = call.caller
-        if not (caller.limits or caller.budgets):
-            return await self._inner(call)
         store = self._counters.store
-        likely = expected(call, priced=bool(caller.budgets))
-        asked = plea(call, likely, store.now())
+        now = store.now()
+        likely = expected(call, priced=True)
+        charge = Charge(
+            now, caller.team.id, caller.id, likely.input_tokens, likely.output_tokens, likely.cost
+        )
+        asked = plea(call, likely, now) if caller.limits or caller.budgets else NOTHING
         if not asked.rows:
+            call.record.charge = charge
             return await self._inner(call)
         verdict = await self._counters.decide(asked)
         left = tightest(asked.rows, verdict.levels)
         call.reply_headers += headers(call.dialect.family, left, store.now())
         if not verdict.admitted:
             raise refusal(asked, verdict, self._metrics)
+        call.record.charge = charge
         granted = [Granted(asked, verdict)]
         call.on_close(partial(self._settle, call, granted))
         reply = await self._inner(call)
@@ -125,7 +135,8 @@ class Purse:
 
     async def _more(self, call: Call, granted: list[Granted], tokens: int) -> GatewayError | None:
         """Reserve for a stream that is longer than was reserved."""
-        asked = more(granted, call.id, tokens, cost_of(call, Usage(output_tokens=tokens)) or 0)
+        paid = cost_of(call, Usage(output_tokens=tokens))
+        asked = more(granted, call.id, tokens, paid or 0)
         try:
             verdict = await self._counters.decide(asked)
         except GatewayError as error:
@@ -133,6 +144,11 @@ class Purse:
         if not verdict.admitted:
             return refusal(asked, verdict, self._metrics)
         granted.append(Granted(asked, verdict))
+        charge = call.record.charge
+        if charge is not None:
+            charge.output_tokens += tokens
+            charge.cost = None if charge.cost is None else charge.cost + (paid or 0)
+            self._ledger.raised(call.record)
         return None
 
     def _settle(self, call: Call, granted: list[Granted]) -> None:

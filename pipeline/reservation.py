@@ -13,7 +13,7 @@ from pipeline.prices import cost
 from pipeline.stores import Ask, Demand, Verdict
 from routing.allowances import Budget, Limit, period_end, period_start
 from routing.plan import match
-from routing.snapshot import Price
+from routing.snapshot import ApiKey, Price
 
 # What an answer is reserved at where the client sets no cap. Most are shorter. Models can say many times
 # more, but with all of that reserved an ordinary limit would let one call through at a time. What a stream
@@ -27,12 +27,12 @@ _GRACE_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a call may use: tokens, and nano-dollars at the dearest of its route's targets. `capped`: the
-    client said how long the answer may be."""
+    """What a call may use: tokens, and nano-dollars at the dearest of its route's targets, None where no
+    price is known. `capped`: the client said how long the answer may be."""
 
     input_tokens: int
     output_tokens: int
-    cost: int
+    cost: int | None
     capped: bool
 
     @property
@@ -79,10 +79,11 @@ def expected(call: Call, *, priced: bool) -> Expected:
         each, capped = 0, True
     elif not capped:
         each = USUAL_OUTPUT
-    dearest = 0
+    dearest = None
     if priced:
         usage = Usage(input_tokens=given, output_tokens=each * answers)
-        dearest = max((cost(price, usage) or 0 for price in _prices(call)), default=0)
+        known = [paid for price in _prices(call) if (paid := cost(price, usage)) is not None]
+        dearest = max(known, default=None)
     return Expected(given, each * answers, dearest, capped)
 
 
@@ -108,7 +109,7 @@ def _prompts(call: Call) -> int:
 def plea(call: Call, likely: Expected, now: float) -> Plea:
     """All that the key's limits and budgets have to say about this call. `now`: seconds since the epoch."""
     key = call.caller
-    tag = _tag((*key.limits, *key.budgets), key.team.id)
+    tag = _tag(key)
     model = call.facts.model
     asks: list[Ask] = []
     rows: list[Limit | Budget] = []
@@ -116,11 +117,17 @@ def plea(call: Call, likely: Expected, now: float) -> Plea:
         if limit.covers(model):
             asks.append(ask(limit, tag, likely))
             rows.append(limit)
-    began = tuple(_began(budget, tag, now) for budget in key.budgets)
+    began = counters(key, now)
     for each in began:
         asks.append(_meter(each, likely))
         rows.append(each.budget)
     return Plea(Demand(call.id, tag, tuple(asks)), tuple(rows), began)
+
+
+def counters(key: ApiKey, now: float) -> tuple[Began, ...]:
+    """The counters of a key's budgets at this moment."""
+    tag = _tag(key)
+    return tuple(_began(budget, tag, now) for budget in key.budgets)
 
 
 def more(granted: Sequence[Granted], call: str, tokens: int, paid: int) -> Plea:
@@ -160,7 +167,7 @@ def _used(row: Limit | Budget, tokens: int, paid: int) -> int:
 
 def _meter(began: Began, likely: Expected) -> Ask:
     budget = began.budget
-    amount = likely.cost if budget.unit == "usd" else likely.tokens
+    amount = (likely.cost or 0) if budget.unit == "usd" else likely.tokens
     return Ask("meter", began.key, budget.amount, amount, hard=budget.hard or not budget.amount)
 
 
@@ -172,6 +179,8 @@ def _began(budget: Budget, tag: str, now: float) -> Began:
     return Began(key, budget, start, seconds)
 
 
-def _tag(rows: Sequence[Limit | Budget], team_id: int) -> str:
+def _tag(key: ApiKey) -> str:
     """Keys of a team share a place in a cluster; all keys do where they share a limit or budget."""
-    return "all" if any(row.scope == "everybody" for row in rows) else f"team{team_id}"
+    rows: tuple[Limit | Budget, ...] = (*key.limits, *key.budgets)
+    shared = any(row.scope == "everybody" for row in rows)
+    return "all" if shared else f"team{key.team.id}"

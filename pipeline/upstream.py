@@ -14,6 +14,7 @@ from dialects.table import LOCAL, choose
 from pipeline.answer import JSON_HEADERS, refusal, streamed, whole
 from pipeline.call import Attempt, Call, Reply
 from pipeline.failures import as_gateway_error
+from pipeline.ledger import NOBODY, Ledger
 from pipeline.relay import Try
 from pipeline.request import Exchange, known, translate, upstream_request
 from providers.wire import Transport, UpstreamError
@@ -23,8 +24,9 @@ from routing.snapshot import Target
 class Upstream:
     """Handler that sends `call` to `call.target`. Raises GatewayError; UpstreamError never leaves it."""
 
-    def __init__(self, transports: Mapping[str, Transport]) -> None:
+    def __init__(self, transports: Mapping[str, Transport], ledger: Ledger = NOBODY) -> None:
         self._transports = transports
+        self._ledger = ledger
 
     async def __call__(self, call: Call) -> Reply:
         target = call.target
@@ -43,6 +45,8 @@ class Upstream:
             credential=call.credential.label if call.credential else "",
         )
         call.record.attempts.append(attempt)
+        # Before anything can cost money.
+        self._ledger.trying(call.record)
         try:
             reply = await self._attempt(call, target, exchange, attempt)
         except UpstreamError as error:

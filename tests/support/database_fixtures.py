@@ -1,5 +1,5 @@
-"""Real databases for tests that need commits, threads or PostgreSQL's own rules: one of each kind, migrated
-once, copied for each test."""
+"""The fixtures of real databases, for tests that need commits, threads or PostgreSQL's own rules: one of each
+kind, migrated once, copied for each test."""
 
 from __future__ import annotations
 
