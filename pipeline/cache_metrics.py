@@ -98,7 +98,7 @@ class CacheMetrics:
     def refused(self, reason: str) -> None:
         self._refused.labels(reason).inc()
 
-    def up(self, up: bool) -> None:  # noqa: FBT001 - the callback's signature: there is but this to say
+    def up(self, *, up: bool) -> None:
         self._up.set(1 if up else 0)
 
     def size(self, size: int) -> None:
