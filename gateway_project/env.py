@@ -25,6 +25,7 @@ NAMES = (
     "ADMIN_PASSWORD",
     "BOOTSTRAP_KEY",
     "CACHE_MB",
+    "CACHE_REDIS_URL",
     "CACHE_TEAM_MB",
     "CONFIG",
     "DATABASE_URL",
@@ -68,6 +69,7 @@ SERVER_FIELDS = {
     "max_calls": "MAX_CALLS",
     "memory_mb": "MEMORY_MB",
     "cache_mb": "CACHE_MB",
+    "cache_redis_url": "CACHE_REDIS_URL",
     "cache_team_mb": "CACHE_TEAM_MB",
     "vectors_url": "VECTORS_URL",
     "vectors_mb": "VECTORS_MB",
@@ -116,6 +118,7 @@ class Config:
     data_dir: Path
     database: Mapping[str, Any] = field(repr=False)
     redis_url: str | None = field(repr=False)
+    cache_redis_url: str | None = field(repr=False)
     public_url: str | None
     providers: Mapping[str, ProviderValues]
     default_provider: str | None
@@ -168,6 +171,8 @@ class _Reader:
         environment = self._choice("ENVIRONMENT", ("development", "production"), "development")
         data_dir = self._folder / (self._text("DATA_DIR") or "var")
         providers = {name: self._provider(name) for name in SEEDED}
+        redis = ("redis", "rediss", "unix")
+        redis_url = self._url("REDIS_URL", redis)
         values: dict[str, Any] = {
             "environment": environment,
             "host": self._text("SERVER_HOST") or "127.0.0.1",
@@ -190,7 +195,8 @@ class _Reader:
             "log_level": self._choice("LOG_LEVEL", ("debug", "info", "warn", "error"), "info"),
             "data_dir": data_dir,
             "database": self._database(data_dir),
-            "redis_url": self._url("REDIS_URL", ("redis", "rediss", "unix")),
+            "redis_url": redis_url,
+            "cache_redis_url": self._url("CACHE_REDIS_URL", redis) or redis_url,
             "public_url": self._url("PUBLIC_URL", ("http", "https")),
             "providers": providers,
             "default_provider": self._default_provider(),

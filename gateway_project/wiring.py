@@ -32,9 +32,12 @@ from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge
 from pipeline.breaker_share import BreakerShare
 from pipeline.build import build
+from pipeline.cache_keeper import Keeper
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
+from pipeline.cache_redis import RedisCache
 from pipeline.cache_shelf import Shelf
+from pipeline.cache_stores import CacheStore
 from pipeline.call import Refusal
 from pipeline.errand import Means
 from pipeline.health import ProviderHealth
@@ -103,8 +106,10 @@ class Gateway:
         counters = Counters(self._store, partial(_spent, self._ledger))
         treasury = Treasury(counters, self._notices, limits, ledger)
         self._breakers = _shared(config, live)
-        self._cache = MemoryCache(config.cache_mb << 20, config.cache_team_mb << 20)
-        self._semantic = SemanticParts(config, Shelf(self._cache, CacheMetrics(registry)), registry)
+        cached = CacheMetrics(registry)
+        answers = _answers(config, cached)
+        self._cache = Keeper(answers, self._holder, cached)
+        self._semantic = SemanticParts(config, Shelf(answers, cached), registry)
         memory = memory_share(None if config.memory_mb is None else config.memory_mb << 20)
         most = _most_calls() if config.max_calls is None else config.max_calls
         self._pressure = Pressure(memory, lambda: self.in_flight, most, PressureNews(self._log, registry))
@@ -141,6 +146,7 @@ class Gateway:
         self._semantic.start(self._holder.current)
         self._ledger.start()
         await self._store.start()
+        await self._cache.start()
         if self._breakers is not None:
             self._breakers.start()
         self._pressure.start()
@@ -166,6 +172,7 @@ class Gateway:
         await asyncio.to_thread(self._ledger.stop)
         await self._notices.aclose()
         await self._store.stop()
+        await self._cache.stop()
         for transport in self._transports.values():
             await transport.aclose()
 
@@ -202,6 +209,14 @@ def _most_calls() -> int:
 def _shared(config: Config, live: LiveState) -> BreakerShare | None:
     """How breakers are known to other replicas. Whether Redis is there is the store's to say."""
     return BreakerShare(live, RedisLink(config.redis_url, lambda: None)) if config.redis_url else None
+
+
+def _answers(config: Config, metrics: CacheMetrics) -> CacheStore:
+    """Where answers are kept that are given again."""
+    team = config.cache_team_mb << 20
+    if config.cache_redis_url is not None:
+        return RedisCache(config.cache_redis_url, team, metrics)
+    return MemoryCache(config.cache_mb << 20, team)
 
 
 def _store(config: Config, notices: Notices, metrics: LimitMetrics) -> Store:

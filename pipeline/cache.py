@@ -23,6 +23,9 @@ from pipeline.matching import matched
 from routing.caching import Caching
 from routing.snapshot import Route
 
+# By it the answer can be purged alone. It holds nothing of the request: a digest, of the team too.
+KEY_HEADER = "x-gateway-cache-key"
+
 
 class _Name(NamedTuple):
     """What calls have in common that share an answer while it is under way, to the last byte."""
@@ -57,6 +60,7 @@ class Cache:
         within = partition(call, route, caching)
         place = Place(within.team, within.route, within.epoch)
         slot = Slot(place, exact(call, within), route, caching, use)
+        call.reply_headers.append((KEY_HEADER, slot.key.hex()))
         if call.dialect.name == EMBEDDINGS.name:
             handler = self._vectors.handler(slot, within)
         else:

@@ -47,7 +47,7 @@ class Shared:
                 raise truncated()
             if self._read is None:
                 self._read = asyncio.create_task(self._next())
-            await asyncio.shield(self._read)
+            await self._wait(self._read)
         if number < self._first:
             raise truncated()
         return self._pieces[number - self._first]
@@ -64,14 +64,28 @@ class Shared:
             del self._pieces[:-1]
             self._size = len(self._pieces[0])
 
+    def abandon(self) -> None:
+        """Read no further: whoever waits for the next piece is told so."""
+        self.closed = True
+        if self._read is not None:
+            self._read.cancel()
+
     async def aclose(self) -> None:
         """Give the stream up. Idempotent."""
-        self.closed = True
         read = self._read
+        self.abandon()
         if read is not None:
-            read.cancel()
             await asyncio.gather(read, return_exceptions=True)
         await self.body.aclose()
+
+    async def _wait(self, read: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.shield(read)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            # Either whoever waits is cancelled, or what it waits for.
+            if not self.closed or (task is not None and task.cancelling()):
+                raise
 
     async def _next(self) -> None:
         record = self._call.record
@@ -98,6 +112,7 @@ class Flight:
         self.shared: Shared | None = None
         self.landing: asyncio.Future[Reply | GatewayError | None] = asyncio.get_running_loop().create_future()
         self._alone = asyncio.Event()
+        self._left = False
 
     @property
     def open(self) -> bool:
@@ -109,6 +124,12 @@ class Flight:
         """True when the answer is here to its end, all of it."""
         shared = self.shared
         return shared is None or (shared.ended and shared.whole and shared.failure is None)
+
+    @property
+    def deserted(self) -> bool:
+        """True when nobody has any use for the answer."""
+        gone = self._left or self.call.record.outcome == "client_gone"
+        return gone and not (self.followers or self.call.drains)
 
     def land(self, result: Reply | GatewayError | None) -> None:
         if not self.landing.done():
@@ -124,6 +145,8 @@ class Flight:
         if not self.followers:
             self.call.awaited = False
             self._alone.set()
+            if self.shared is not None and self.deserted:
+                self.shared.abandon()
 
     async def lead(self, inner: Handler) -> Reply:
         """The reply of `inner`, which goes on without this call's client for as long as somebody follows."""
@@ -200,6 +223,7 @@ class Flight:
         except asyncio.CancelledError:
             if job.cancelled() or not self.followers:
                 raise
+        self._left = True
         await self._for_others(job)
         raise asyncio.CancelledError
 
@@ -212,7 +236,7 @@ class Flight:
             reply = self._begun(job.result())
             if isinstance(reply.body, bytes):
                 return
-            while self.followers and await anext(reply.body, None) is not None:
+            async for _ in reply.body:
                 pass
         except GatewayError as error:
             self._crashed(error)
@@ -246,10 +270,14 @@ class LeaderBody:
         return self
 
     async def __anext__(self) -> bytes:
-        call = self._flight.call
-        if call.record.outcome == "client_gone" and not (self._flight.followers or call.drains):
+        if self._flight.deserted:
             raise StopAsyncIteration
-        piece = await self._shared.piece(self._number)
+        try:
+            piece = await self._shared.piece(self._number)
+        except GatewayError:
+            if not self._flight.deserted:
+                raise
+            piece = None
         if piece is None:
             raise StopAsyncIteration
         self._number += 1

@@ -24,8 +24,9 @@ from accounts.models import ApiKey, Team
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
 from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_base import CsvExport, Published
+from routing.admin_cache import CachePurgeAdmin, PurgesCache
 from routing.admin_revisions import RevisionAdmin
-from routing.models import Revision, Route, Target, TranslationLoss, check_targets
+from routing.models import CachePurge, Revision, Route, Target, TranslationLoss, check_targets
 
 # As many as one sees without scrolling.
 _SUMS = 10
@@ -171,7 +172,7 @@ _WAYS: tuple[Any, ...] = (
 
 
 @admin.register(Route)
-class RouteAdmin(Published, CsvExport):
+class RouteAdmin(PurgesCache, Published, CsvExport):
     """Routes with their targets."""
 
     form = RouteForm
@@ -252,6 +253,7 @@ def _can_answer(route: Route) -> bool:
 
 
 admin.site.register(Revision, RevisionAdmin)
+admin.site.register(CachePurge, CachePurgeAdmin)
 
 
 @admin.register(TranslationLoss)
@@ -324,7 +326,7 @@ class PublishedCatalogueModelAdmin(CatalogueModelAdmin, Published, CsvExport):
 
 
 @admin.register(Team)
-class PublishedTeamAdmin(TeamAdmin, Published, CsvExport):
+class PublishedTeamAdmin(PurgesCache, TeamAdmin, Published, CsvExport):
     """Teams, published."""
 
 

@@ -55,6 +55,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "routing_translationloss",
                     "routing.view_translationloss",
                 ),
+                _item("Cache purges", "mop", "routing_cachepurge", "routing.view_cachepurge"),
             ],
         },
         {

@@ -17,6 +17,7 @@ from providers.crypto import Vault, VaultError
 from providers.kinds import KINDS
 from providers.wire import Timeouts
 from routing import loader_traffic
+from routing.caching import Purge
 from routing.catalogue import Catalogue
 from routing.loader_allowances import Allowances
 from routing.readable import UNREADABLE, left_out
@@ -61,6 +62,7 @@ def compile_tables(tables: Tables, vault: Vault) -> Snapshot:
         keys={key.digest: key for key in _keys(tables.keys, teams, priorities, allowances)},
         providers={provider.name: provider for provider in providers.values()},
         catalogue=Catalogue(_each("catalogue model", tables.catalogue, _model)),
+        purges=tuple(_each("cache purge", tables.purges, _purge)),
     )
 
 
@@ -174,6 +176,11 @@ def _targets(rows: Iterable[Row], providers: dict[int, Provider]) -> dict[int, l
     for route_id, target in _each("target", rows, build):
         by_route[route_id].append(target)
     return by_route
+
+
+def _purge(row: Row) -> Purge:
+    pk, team_id, route_id, key = row
+    return Purge(id=_whole(pk), team_id=team_id, route_id=route_id, key=key)
 
 
 def _model(row: Row) -> CatalogueModel:

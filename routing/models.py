@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Team
 from providers.models import MAX_SECONDS, Provider, validate_seconds
+from routing.models_cache import CachePurge as CachePurge
 from routing.models_cache import CachingColumns, caching_makes_sense
 from routing.models_semantic import SemanticColumns, semantic_makes_sense
 

@@ -1,11 +1,14 @@
-"""The columns by which a route says whether and how its answers are cached."""
+"""The columns by which a route says whether and how its answers are cached, and the purges of answers."""
 
 from __future__ import annotations
 
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
+from accounts.models import Team
 from routing.caching import (
     ENTRY_BYTES,
     MAX_ENTRY_BYTES,
@@ -79,3 +82,37 @@ def caching_makes_sense() -> Q:
         & Q(cache_max_bytes__gte=MIN_ENTRY_BYTES, cache_max_bytes__lte=MAX_ENTRY_BYTES)
         & Q(cache_temperature__gte=0, cache_temperature__lte=MAX_TEMPERATURE)
     )
+
+
+class CachePurge(models.Model):
+    """Answers that were kept before it are given to nobody any more, and deleted wherever they are. Written
+    once; those that are older than any answer mean nothing."""
+
+    # Who is gone has no answers either.
+    team = models.ForeignKey(
+        Team, models.CASCADE, null=True, blank=True, related_name="+", help_text="Empty: every team."
+    )
+    route = models.ForeignKey(
+        "routing.Route", models.CASCADE, null=True, blank=True, related_name="+", help_text="Empty: all."
+    )
+    key = models.CharField(
+        "one answer",
+        max_length=64,
+        blank=True,
+        validators=[RegexValidator(r"\A[0-9a-f]{64}\Z", "64 digits in hex, as x-gateway-cache-key says.")],
+        help_text="Its key, as the header x-gateway-cache-key of its replies says. Empty: all of them.",
+    )
+    created = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
+    author = models.CharField(max_length=150, editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        what = f"answer {self.key[:12]}" if self.key else "all answers"
+        where = [f"on {self.route}"] if self.route else []
+        return " ".join([what, f"of {self.team}" if self.team else "of every team", *where])
+
+    def clean(self) -> None:
+        if self.key and (self.team or self.route):
+            raise ValidationError("One answer is known by its key alone: leave team and route empty.")

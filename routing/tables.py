@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 from django.db.models import TextField, Value
 from django.db.models.functions import Cast, Coalesce
+from django.utils import timezone
 
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import CatalogueModel, Credential, Provider
-from routing.models import Route, Target
+from routing.caching import MAX_TTL_SECONDS
+from routing.models import CachePurge, Route, Target
 from routing.readable import readable
 from routing.revisions import latest
 
 # One row, its primary key first; the columns are those of the query that read it.
 Row = tuple[Any, ...]
 
+# Purges from before this are older than any answer.
+_OUTLIVED = timedelta(seconds=MAX_TTL_SECONDS) + timedelta(days=1)
 # Edits that keep coming while the tables are read: after this many readings the last one serves, under the
 # number from before it, so that the next look reads again.
 _READINGS = 3
@@ -35,10 +40,11 @@ class Tables(msgspec.Struct, frozen=True):
     catalogue: list[Row] = []
     limits: list[Row] = []
     budgets: list[Row] = []
+    purges: list[Row] = []
 
 
 def read_tables() -> Tables:
-    """Everything that steers traffic, as of one revision. Blocks; nine queries. Raises DatabaseError."""
+    """Everything that steers traffic, as of one revision. Blocks; ten queries. Raises DatabaseError."""
     before = latest()
     for _ in range(_READINGS - 1):
         tables = _read(before)
@@ -172,5 +178,10 @@ def _read(revision: int) -> Tables:
                 "webhook_url",
                 Coalesce("team__name", "key__prefix", Value("")),
             )
+        ),
+        purges=readable(
+            CachePurge.objects.filter(created__gt=timezone.now() - _OUTLIVED)
+            .order_by("id")
+            .values_list("id", "team_id", "route_id", "key")
         ),
     )
