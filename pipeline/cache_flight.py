@@ -270,19 +270,21 @@ class LeaderBody:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._flight.deserted:
-            raise StopAsyncIteration
-        try:
-            piece = await self._shared.piece(self._number)
-        except GatewayError:
-            if not self._flight.deserted:
-                raise
-            piece = None
+        piece = await self._piece()
         if piece is None:
             raise StopAsyncIteration
         self._number += 1
         self._shared.trim(alone=not self._flight.followers)
         return piece
+
+    async def _piece(self) -> bytes | None:
+        """The next piece; None after the last, or where nobody wants it any more."""
+        try:
+            return None if self._flight.deserted else await self._shared.piece(self._number)
+        except GatewayError:
+            if self._flight.deserted:
+                return None
+            raise
 
     async def aclose(self) -> None:
         """Give it up, for those who follow too."""

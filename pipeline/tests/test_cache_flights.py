@@ -134,7 +134,9 @@ def test_the_leaders_client_leaves_and_the_others_have_their_answer(
 ) -> None:
     cached(live, CHAT_OPENAI)
     gone = threading.Event()
-    steps: list[Step] = [FakeAnswer(events=4), WaitFor(gone), Rest(4)] if stream else [WaitFor(gone), FakeAnswer()]
+    steps: list[Step] = (
+        [FakeAnswer(events=4), WaitFor(gone), Rest(4)] if stream else [WaitFor(gone), FakeAnswer()]
+    )
     fake.script(CHAT_OPENAI.path, steps)
     go = leave(live, CHAT_OPENAI, stream=stream)
     fake.wait_for(1)
