@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from environ import Env
 
 from accounts.keys import WeakKeyError, check_chosen
+from gateway_project.config import Config, ProviderValues
 from gateway_project.secrets import Secrets, WeakSecretError, check_strength, master_secret
 from providers.base_urls import BaseUrlError, check_base_url
 from routing.configfile import ConfigError, load_yaml, secret_of
@@ -86,57 +86,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderValues:
-    """What was said of one provider; None: nothing."""
-
-    base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """All settings of one process. `document` is config.yaml as plain data, None without one, and `environ`
-    is where its `env:NAME` look; `database` is a row of Django's DATABASES without options."""
-
-    environment: Literal["development", "production"]
-    host: str
-    port: int
-    server: Literal["daphne", "uvicorn"]
-    workers: int
-    max_calls: int | None
-    memory_mb: int | None
-    cache_mb: int
-    cache_team_mb: int
-    vectors_url: str | None = field(repr=False)
-    vectors_mb: int
-    ledger_days: int | None
-    ledger_journal_mb: int
-    log_level: str
-    data_dir: Path
-    database: Mapping[str, Any] = field(repr=False)
-    redis_url: str | None = field(repr=False)
-    cache_redis_url: str | None = field(repr=False)
-    public_url: str | None
-    providers: Mapping[str, ProviderValues]
-    default_provider: str | None
-    document: Any = field(repr=False)
-    environ: Mapping[str, str] = field(repr=False)
-    bootstrap_key: str | None = field(repr=False)
-    admin_password: str | None = field(repr=False)
-    metrics_token: str | None = field(repr=False)
-    secrets: Secrets = field(repr=False)
-
-    @property
-    def last_good(self) -> Path:
-        """Where the last configuration that was read is kept, sealed."""
-        return self.data_dir / "last-good"
-
-    @property
-    def production(self) -> bool:
-        return self.environment == "production"
 
 
 def load(environ: Mapping[str, str], folder: Path) -> Config:

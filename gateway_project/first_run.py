@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 
 from accounts.apps import hasher
-from gateway_project.env import Config
+from gateway_project.config import Config
 from providers.apps import vault
 from providers.models import Credential
 from routing.seed import ProviderSeed, SeedConfig, seed

@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from gateway_project.env import Config
+from gateway_project.config import Config
 from pipeline.cache_shelf import Shelf
 from pipeline.semantic.embedders import Embedders, Model
 from pipeline.semantic.hits import Hits

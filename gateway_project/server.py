@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from gateway_project.env import Config
+from gateway_project.config import Config
 
 
 class ListenError(Exception):

@@ -8,7 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gateway_project.env import Config, SettingsError, from_process
+from gateway_project.config import Config
+from gateway_project.env import SettingsError, from_process
 from gateway_project.logs import configure
 
 BASE_DIR = Path(__file__).resolve().parent.parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway_project.env import Config
+from gateway_project.config import Config
 from gateway_project.first_run import ADMIN, Outcome
 
 _KEY = "$LLM_GATEWAY_KEY"

@@ -26,7 +26,7 @@ from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
-from gateway_project.env import Config
+from gateway_project.config import Config
 from gateway_project.memory import memory_share
 from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge

@@ -17,7 +17,7 @@ from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from gateway_project.env import Config
+from gateway_project.config import Config
 from gateway_project.server import bind
 
 # A worker that dies sooner than this after its start will most likely die again.

@@ -14,7 +14,7 @@ from accounts.ledger import keep
 from accounts.ledger.proof import Finding, duplicates, prove
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import Team
-from gateway_project.env import Config
+from gateway_project.config import Config
 from gateway_project.ledger_counters import compare
 from providers.crypto import Vault
 from routing.loader import build_snapshot

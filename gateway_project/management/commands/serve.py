@@ -10,7 +10,7 @@ from django.conf import settings  # noqa: TID251 - a command is where settings c
 from django.core.management.base import BaseCommand, CommandError
 from django.db.utils import DatabaseError
 
-from gateway_project.env import Config
+from gateway_project.config import Config
 from gateway_project.first_run import DatabaseUnavailableError, prepare
 from gateway_project.server import ListenError, bind, run
 from gateway_project.sheet import first_sheet, later_line
