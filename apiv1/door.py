@@ -15,6 +15,7 @@ from typing import Any
 from apiv1.base import GatewayView, Services
 from apiv1.errors import draining, error_reply
 from apiv1.inbound import Inbound, Presence, read_headers
+from apiv1.reader import EXTENSION, Reader
 from apiv1.stream import Pieces
 from dialects.errors import SIZE, SLOW_REQUEST, GatewayError
 from pipeline.call import Reply
@@ -87,6 +88,7 @@ class Door:
         view, captured = self._find(scope["path"])
         headers, duplicates = read_headers(scope["headers"])
         passage.announced = headers.get("content-length", "")
+        passage.reader = scope.get("extensions", {}).get(EXTENSION)
         inbound = Inbound(
             method=scope["method"],
             path=scope["path"],
@@ -127,6 +129,8 @@ class Door:
     async def _write_stream(
         self, reply: Reply, head: list[tuple[bytes, bytes]], passage: _Passage, send: Send
     ) -> None:
+        if passage.reader is not None and reply.call is not None:
+            passage.reader.patience = reply.call.timeouts.client_stall
         stream = Pieces(reply, self._services.fault, passage.presence, self._services.lingering)
         try:
             await send({"type": "http.response.start", "status": reply.status, "headers": head})
@@ -159,6 +163,7 @@ class _Passage:
         "_watch",
         "announced",
         "presence",
+        "reader",
     )
 
     def __init__(self, receive: Receive, max_body: int, seconds: float) -> None:
@@ -172,6 +177,7 @@ class _Passage:
         self.presence = Presence()
         # The length that the client gives, as it gives it.
         self.announced = ""
+        self.reader: Reader | None = None
 
     async def body(self) -> bytes:
         """The whole body; from then on a client that leaves ends the request."""
@@ -210,7 +216,7 @@ class _Passage:
     async def _notice(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.give_up("client_gone")
+        self.give_up("client_stall" if self.reader is not None and self.reader.stalled else "client_gone")
 
     def unread(self, method: str) -> bool:
         """True when a body may be on its way that nobody reads."""

@@ -22,7 +22,7 @@ _KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "acc
 class Presence:
     """Why a request is being given up; "" while the client is there and the gateway goes on."""
 
-    lost: Literal["", "client_gone", "draining"] = ""
+    lost: Literal["", "client_gone", "client_stall", "draining"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,10 +115,12 @@ class Pieces:
 
     def _given_up(self) -> None:
         record = self._call.record
-        if self._presence is not None and self._presence.lost == "draining":
+        lost = None if self._presence is None else self._presence.lost
+        if lost == "draining":
             record.outcome, record.code = "error", "draining"
         elif record.outcome == "ok":
-            record.outcome, record.code, record.status = "client_gone", "client_gone", 499
+            code = "client_stall" if lost == "client_stall" else "client_gone"
+            record.outcome, record.code, record.status = "client_gone", code, 499
 
 
 async def _one(body: Body) -> bytes:

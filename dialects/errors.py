@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import orjson
@@ -91,6 +91,10 @@ class GatewayError(Exception):
     def code(self) -> str:
         """The machine-readable code, the same in every dialect, in logs and in metrics."""
         return self.detail.code or self.fault.openai_code or self.fault.name
+
+    def final(self) -> GatewayError:
+        """The same for a client that should not ask again: it has been asked for again already."""
+        return GatewayError(replace(self.fault, should_retry=False), self.message, self.detail)
 
     def status(self, family: Family) -> int:
         """The HTTP status for a client of this family."""

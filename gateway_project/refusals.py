@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import secrets
+from typing import NamedTuple
 
 from apiv1.errors import SAFE_HEADERS, request_id_headers
 from dialects.errors import BAD_REQUEST, SLOW_REQUEST, Detail, Family, GatewayError, render
+from pipeline.call import Refusal
 
 Headers = list[tuple[bytes, bytes]]
+# The surface of a request that was not understood so far as to have one.
+SURFACE = "http"
 
 
-def refusal(family: Family, error: GatewayError) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of the answer."""
+class Answer(NamedTuple):
+    """`told`: what the gateway's books are to know of it."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    told: Refusal
+
+
+def refusal(family: Family, error: GatewayError) -> Answer:
+    """The whole answer."""
     request_id = "req_" + secrets.token_hex(12)
     status, own, body = render(family, error, request_id)
     headers = [("content-type", "application/json"), *own, *SAFE_HEADERS, *request_id_headers(request_id)]
-    return status, [(name.encode(), value.encode()) for name, value in headers], body
+    told = Refusal(request_id, SURFACE, status, error.code, key_prefix="", team="")
+    return Answer(status, [(name.encode(), value.encode()) for name, value in headers], body, told)
 
 
 def head_too_large() -> GatewayError:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from apiv1.reader import EXTENSION, Reader
 from dialects.errors import GatewayError, bad_request
 from gateway_project.asgi import Application
 from gateway_project.limits import (
@@ -28,6 +29,11 @@ from gateway_project.limits import (
     STALL_SECONDS,
 )
 from gateway_project.refusals import head_too_large, refusal, too_slow
+from pipeline.call import Refusal
+
+
+def _nobody(_refusal: Refusal) -> None:
+    """Who is told where there is no gateway."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -35,6 +41,8 @@ class Protocol(HttpToolsProtocol):
 
     head_seconds = HEAD_SECONDS
     stall_seconds = STALL_SECONDS
+    # Hears of what is refused here; the gateway's to set.
+    tell: Callable[[Refusal], None] = staticmethod(_nobody)
     _head = 0
     # What comes next belongs to a head; a body may come in packets of its own and takes the time it needs.
     _awaits_head = True
@@ -49,6 +57,12 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head = 1
         super().on_message_begin()
+        extensions: dict[str, Any] = {EXTENSION: Reader(self.stall_seconds)}
+        self.scope["extensions"] = extensions
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, for its own reply
+        # uvicorn's own is plain text, and nobody counts it.
+        self._refuse(bad_request("The request is malformed.", code="malformed_request"))
 
     def on_url(self, url: bytes) -> None:
         if self._head == 1 and not url.startswith((b"/", b"*")):
@@ -85,13 +99,17 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _watch_reader(self, waiting: int) -> None:
-        self._stall = self.loop.call_later(self.stall_seconds, self._look_at_reader, waiting)
+        # Where requests came in a pipeline, it is the last one's: whose reply is written is not told here.
+        cycle: Any = self.cycle
+        reader: Reader = cycle.scope["extensions"][EXTENSION] if cycle else Reader(self.stall_seconds)
+        self._stall = self.loop.call_later(reader.patience, self._look_at_reader, reader, waiting)
 
-    def _look_at_reader(self, before: int) -> None:
+    def _look_at_reader(self, reader: Reader, before: int) -> None:
         waiting = self.transport.get_write_buffer_size()
         if waiting < before:
             self._watch_reader(waiting)
         else:
+            reader.stalled = True
             self.transport.abort()
 
     def _leave_reader(self) -> None:
@@ -113,10 +131,11 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, error: GatewayError) -> None:
         if self.transport.is_closing():
             return
-        status, headers, body = refusal("openai", error)
-        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
-        lines += [name + b": " + value for name, value in headers]
-        lines += [b"content-length: %d" % len(body), b"connection: close", b"", body]
+        answer = refusal("openai", error)
+        self.tell(answer.told)
+        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}".encode()]
+        lines += [name + b": " + value for name, value in answer.headers]
+        lines += [b"content-length: %d" % len(answer.body), b"connection: close", b"", answer.body]
         self.transport.write(b"\r\n".join(lines))
         self.transport.close()
 
@@ -159,8 +178,12 @@ class Server(uvicorn.Server):
 
 def serve_uvicorn(application: Application, sockets: list[socket.socket]) -> None:
     """Serve until told to end and drained. `sockets` are bound."""
+
+    class Told(Protocol):
+        tell = staticmethod(application.gateway.refused)
+
     settings: dict[str, Any] = {
-        "http": Protocol,
+        "http": Told,
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

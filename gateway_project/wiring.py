@@ -155,6 +155,10 @@ class Gateway:
         gc.collect()
         gc.freeze()
 
+    def refused(self, refusal: Refusal) -> None:
+        """The server itself has answered a request: it was too slow, or no HTTP that is spoken here."""
+        self.services.book.refused(refusal)
+
     def cut(self) -> None:
         """End every open request, in-band where its reply has begun."""
         self.door.cut()

@@ -14,7 +14,7 @@ from dialects.errors import UPSTREAM_BAD, Detail, GatewayError
 from dialects.types import Dialect, JsonObject, Usage
 from dialects.upstream_errors import across
 from pipeline.call import Call, Deadline, Reply
-from pipeline.failures import invalid_response, took_too_long
+from pipeline.failures import invalid_response, out_of_time
 from pipeline.relay import Relay, Try
 from pipeline.request import Exchange
 from providers.wire import UpstreamError, UpstreamResponse
@@ -38,6 +38,8 @@ _SAID: Mapping[str, str] = {
     "ollama_embed": "",
 }
 
+# What proxies in front of a provider answer with.
+_PAGES = frozenset({"text/html", "text/plain"})
 JSON_HEADERS = (("content-type", "application/json"),)
 SSE_HEADERS = (
     ("content-type", "text/event-stream; charset=utf-8"),
@@ -69,19 +71,23 @@ async def _error_body(response: UpstreamResponse) -> bytes:
 
 async def streamed(call: Call, exchange: Exchange, response: UpstreamResponse, attempt: Try) -> Reply:
     """A stream, read up to its first content. Raises GatewayError or UpstreamError for one that has none."""
-    media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media in ("text/html", "text/plain"):
+    media = _media(response)
+    if media in _PAGES:
         raise invalid_response("The provider answered with a page instead of a stream.")
     if media == "application/json" and exchange.dialect.framing == "sse":
-        response = await _unasked(exchange.dialect, response, attempt.deadline)
+        response = await _unasked(exchange.dialect, response, attempt)
     relay = Relay(call, exchange.dialect, exchange.translator, response, attempt)
     await relay.begin()
     return Reply(200, list(SSE_HEADERS), relay)
 
 
-async def _unasked(dialect: Dialect, response: UpstreamResponse, deadline: Deadline) -> UpstreamResponse:
+def _media(response: UpstreamResponse) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _unasked(dialect: Dialect, response: UpstreamResponse, attempt: Try) -> UpstreamResponse:
     """The stream that a provider should have sent, of the one object that it did send."""
-    raw = await _read(response, deadline)
+    raw = await _read(response, attempt.deadline)
     try:
         answer = orjson.loads(raw)
         if "error" in answer and not dialect.is_answer(answer):
@@ -90,7 +96,13 @@ async def _unasked(dialect: Dialect, response: UpstreamResponse, deadline: Deadl
     except (ValueError, TypeError, AttributeError, KeyError):
         stream = b""
     if not stream:
-        raise invalid_response("The provider answered with one object where a stream was asked for.")
+        # It has worked on the whole answer, and bills it: nobody else is asked to do that again.
+        attempt.attempt.worked = True
+        raise GatewayError(
+            UPSTREAM_BAD,
+            "The provider answered with one object where a stream was asked for.",
+            Detail(code="upstream_not_a_stream"),
+        )
     return _Told(response, stream)
 
 
@@ -129,14 +141,16 @@ async def _read(response: UpstreamResponse, deadline: Deadline) -> bytes:
         async with asyncio.timeout(deadline.remaining()):
             raw = await response.read(ANSWER_LIMIT)
     except TimeoutError:
-        raise took_too_long("upstream_timeout") from None
+        raise out_of_time() from None
     await response.aclose()
     return raw
 
 
-async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, deadline: Deadline) -> Reply:
+async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, attempt: Try) -> Reply:
     """One object, checked and settled. Raises GatewayError or UpstreamError."""
-    raw = await _read(response, deadline)
+    # A page is some proxy's; anything else the provider has worked for.
+    attempt.attempt.worked = _media(response) not in _PAGES
+    raw = await _read(response, attempt.deadline)
     try:
         answer = orjson.loads(raw)
     except ValueError:

@@ -46,6 +46,7 @@ class Attempt:
     `outcome`: "ok", a reason or code of failure, "client_gone", "given_up" (another call for the same
     request failed); `fault` names the failure's row in the catalogue of errors, "" for none. `reason`: why
     it was tried: "first", "retry", "after outage", ... `credential`: the label of the secret that was used.
+    `worked`: the provider has worked on it and may bill it, although its answer could not be used.
     """
 
     provider: str
@@ -58,6 +59,7 @@ class Attempt:
     status: int | None = None
     upstream_request_id: str | None = None
     seconds: float = 0.0
+    worked: bool = False
 
 
 @dataclass(slots=True)

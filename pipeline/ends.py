@@ -23,7 +23,7 @@ def attempt_end(record: Record, number: int) -> End:
         return "settled" if record.usage.source == "provider" else "estimated"
     if attempt.outcome == "ok" or _is_refusal(attempt):
         return "settled"
-    return "estimated" if may_be_billed(attempt, stream=record.stream) else "released"
+    return "estimated" if may_be_billed(attempt) else "released"
 
 
 def request_end(record: Record, ends: list[End]) -> End:

@@ -11,6 +11,7 @@ from typing import Protocol
 from dialects.errors import BAD_REQUEST, BUSY, RATE, UPSTREAM_TIMEOUT, Detail, GatewayError
 from pipeline.breaker import Verdict
 from pipeline.call import Call, Record, Reply
+from pipeline.failures import DEADLINE_CODES
 from pipeline.live import LiveState, Ticket
 from pipeline.outcomes import Outcome, judge
 from providers.wire import Timeouts
@@ -77,6 +78,15 @@ class Errand:
 
     async def run(self, inner: Callable[[Call], Awaitable[Reply]]) -> Reply:
         """The reply of the first target that gives one."""
+        try:
+            return await self._run(inner)
+        except GatewayError as error:
+            if self._asked > 1:
+                # An SDK that tried it twice more would make six or nine attempts of it.
+                raise error.final() from error
+            raise
+
+    async def _run(self, inner: Callable[[Call], Awaitable[Reply]]) -> Reply:
         call = self._call
         ticket = await self._ticket()
         while True:
@@ -313,6 +323,6 @@ def _verdict(record: Record, attempt: int) -> Verdict:
     """What an attempt whose answer had begun says of its target, now that the call is closed."""
     # Several prompts of one request are an attempt each; the gateway's own answer is none.
     made = record.attempts[attempt:]
-    if any(one.fault in _BROKEN for one in made):
+    if any(one.fault in _BROKEN and one.outcome not in DEADLINE_CODES for one in made):
         return "failed"
     return "ok" if made and made[-1].outcome == "ok" and record.outcome == "ok" else "neutral"

@@ -18,10 +18,12 @@ _FAILURES: Mapping[Reason, tuple[str, str]] = {
     "truncated": ("upstream_truncated", _BROKEN),
     "too_large": ("upstream_invalid_response", "The provider's answer is too large."),
     "invalid": ("upstream_invalid_response", _BROKEN),
-    "connect_timeout": ("upstream_timeout", "Connecting to the provider timed out."),
-    "first_byte_timeout": ("upstream_timeout", "The provider did not begin to answer in time."),
-    "idle_timeout": ("upstream_timeout", "The provider stopped answering."),
+    "connect_timeout": ("upstream_connect_timeout", "Connecting to the provider timed out."),
+    "first_byte_timeout": ("upstream_first_byte_timeout", "The provider did not begin to answer in time."),
+    "idle_timeout": ("upstream_idle_timeout", "The provider stopped answering."),
 }
+# The call's own time was over: a provider that had less than it needs has not failed.
+DEADLINE_CODES = frozenset({"deadline_exceeded", "stream_max_duration"})
 
 
 def as_gateway_error(error: UpstreamError) -> GatewayError:
@@ -39,7 +41,13 @@ def truncated() -> GatewayError:
     return GatewayError(UPSTREAM_BAD, _BROKEN, Detail(code="upstream_truncated"))
 
 
-def took_too_long(code: str) -> GatewayError:
-    return GatewayError(
-        UPSTREAM_TIMEOUT, "The answer took longer than this provider is allowed.", Detail(code=code)
-    )
+def took_too_long() -> GatewayError:
+    """What a stream ends with whose call has taken all the time that it had."""
+    message = "The answer took longer than this call is allowed."
+    return GatewayError(UPSTREAM_TIMEOUT, message, Detail(code="stream_max_duration"))
+
+
+def out_of_time() -> GatewayError:
+    """The same before there is anything of an answer."""
+    message = "The request's time was over before the provider had answered."
+    return GatewayError(UPSTREAM_TIMEOUT, message, Detail(code="deadline_exceeded"))

@@ -138,7 +138,10 @@ class LiveState:
         state = self._state(place, target)
         now = self.clock()
         if target.provider.breaker.mode == "auto":
+            was = state.breaker.state
             leave = state.breaker.ask(now, _PROBE_SECONDS, panic=panic)
+            if state.breaker.state != was:
+                self._listener.breaker(place, state.breaker.state, 0.0)
         else:
             leave = Pass(-1)
         if leave is None:

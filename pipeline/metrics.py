@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dialects import errors
 from pipeline.call import Record, Refusal
+from pipeline.ends import attempt_end, may_be_billed_twice
 
 # A model answers in tens of milliseconds to minutes.
 _CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
@@ -27,6 +28,8 @@ _MAX_CODES = 100
 # Errors within a stream that are not the provider's.
 _OURS = frozenset({"draining", "internal_error", "insufficient_quota"})
 OK = 200
+# A client that was cut off because it took nothing of its stream.
+STALLED = "client_stall"
 
 
 class Metrics:
@@ -85,10 +88,27 @@ class Metrics:
             registry=registry,
         )
 
+        self._slow = Counter(
+            "gateway_slow_clients",
+            "Requests whose head or body did not arrive in time.",
+            registry=registry,
+        )
+        self._bad_http = Counter(
+            "gateway_bad_http",
+            "Requests that the server refused before any address was looked at, by the error's code.",
+            ("code",),
+            registry=registry,
+        )
         self._retries = Counter(
             "gateway_retries",
             "Attempts after the first, by why they were made.",
             ("provider", "reason"),
+            registry=registry,
+        )
+        self._twice = Counter(
+            "gateway_possible_double_bills",
+            "Calls with an attempt that brought nothing and that a provider may bill all the same.",
+            ("route",),
             registry=registry,
         )
         self._budget_spent = Counter(
@@ -105,7 +125,7 @@ class Metrics:
         )
         self._aborts = Counter(
             "gateway_stream_aborts",
-            "Streams that ended with an error within, by whose fault it was and the error's code.",
+            "Streams that were broken off, by whose fault it was (upstream, gateway, client) and the code.",
             ("surface", "side", "reason"),
             registry=registry,
         )
@@ -134,6 +154,9 @@ class Metrics:
             self._attempts.labels(attempt.provider, self._code(attempt.outcome)).inc()
             if attempt.reason != "first":
                 self._retries.labels(attempt.provider, attempt.reason).inc()
+        ends = [attempt_end(record, number) for number in range(len(record.attempts))]
+        if may_be_billed_twice(record, ends):
+            self._twice.labels(record.route).inc()
         self._count_traffic(record)
         if record.dropped and record.cache != "hit":
             place = (surface, record.route, provider, record.losses)
@@ -141,8 +164,12 @@ class Metrics:
         self._count_tokens(record)
 
     def refused(self, refusal: Refusal) -> None:
-        """A request that was refused at the door, before it became a call."""
+        """A request that was refused at the door, or by the server before it, and never became a call."""
         self._requests.labels(refusal.surface, "", str(refusal.status), self._code(refusal.code)).inc()
+        if refusal.code == errors.SLOW_REQUEST.openai_code:
+            self._slow.inc()
+        elif refusal.surface == "http":
+            self._bad_http.labels(self._code(refusal.code)).inc()
 
     def _code(self, code: str) -> str:
         """The label for a code: itself, or "other" where there are too many of them already."""
@@ -158,7 +185,9 @@ class Metrics:
     def _count_traffic(self, record: Record) -> None:
         if record.budget_spent:
             self._budget_spent.labels(record.route).inc()
-        if record.outcome == "client_gone":
+        if record.code == STALLED:
+            self._aborts.labels(record.surface, "client", STALLED).inc()
+        elif record.outcome == "client_gone":
             self._gone.labels(record.surface, _phase(record)).inc()
         elif record.outcome == "error" and record.status == OK:
             side = "gateway" if record.code in _OURS else "upstream"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dialects.errors import BAD_REQUEST, BUDGET, BUSY, RATE, UPSTREAM_BAD, UPSTREAM_TIMEOUT, GatewayError
 from pipeline.breaker import Verdict
+from pipeline.failures import DEADLINE_CODES
 from providers.wire import UpstreamError
 from routing.snapshot import FailureClass
 
@@ -13,7 +14,14 @@ from routing.snapshot import FailureClass
 RATE_COOL = 5.0
 # A provider that is set up wrongly, or an answer over our own caps: trying on would hide the one and repeat
 # the cost of the other.
-_FINAL = frozenset({"upstream_redirect", "upstream_event_too_large", "upstream_answer_too_large"})
+_FINAL = frozenset(
+    {
+        "upstream_redirect",
+        "upstream_event_too_large",
+        "upstream_answer_too_large",
+        "upstream_not_a_stream",
+    }
+)
 _CONTENT = frozenset({"content_policy_violation", "content_filter", "content_policy"})
 
 
@@ -69,6 +77,9 @@ def _bad(error: GatewayError) -> Outcome:
 
 
 def _late(error: GatewayError, *, stream: bool) -> Outcome:
+    if error.code in DEADLINE_CODES:
+        # A client that gives its calls too little time must not close a provider to all others.
+        return Outcome()
     cause = error.__cause__
     if not isinstance(cause, UpstreamError) or cause.reason == "connect_timeout":
         # It said so itself, or was never reached.

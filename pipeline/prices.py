@@ -22,7 +22,7 @@ _MAY_BE_BILLED = frozenset(
         "given_up",
         "first_byte_timeout",
         "idle_timeout",
-        "upstream_timeout",
+        "deadline_exceeded",
         "stream_max_duration",
     }
 )
@@ -76,17 +76,15 @@ def used_by(call: Call) -> Usage:
     record = call.record
     if record.usage is not None:
         return record.usage
-    if call.dialect.name not in _FREE and any(
-        may_be_billed(attempt, stream=record.stream) for attempt in record.attempts
-    ):
+    if call.dialect.name not in _FREE and any(may_be_billed(attempt) for attempt in record.attempts):
         return Usage(input_tokens=estimate.tokens(call.facts.prompt_chars), source="estimated")
     return Usage()
 
 
-def may_be_billed(attempt: Attempt, *, stream: bool) -> bool:
+def may_be_billed(attempt: Attempt) -> bool:
     """Whether a provider may bill an attempt of which it has counted nothing. A whole answer that cannot be
     read was written all the same; a stream that broke before its first content was not."""
-    return attempt.outcome in _MAY_BE_BILLED or (attempt.status == 200 and not stream)
+    return attempt.outcome in _MAY_BE_BILLED or attempt.worked
 
 
 def price_of(call: Call) -> Price | None:

@@ -14,7 +14,7 @@ from dialects.messages import PING
 from dialects.sse import COMMENT
 from dialects.types import Dialect, Event, TellsFailure, Translator, Usage
 from pipeline.call import Attempt, Call, Deadline
-from pipeline.failures import as_gateway_error, took_too_long, truncated
+from pipeline.failures import as_gateway_error, out_of_time, took_too_long, truncated
 from providers.wire import UpstreamError, UpstreamResponse
 
 # The end of a body often travels apart from the last event, a moment later. Far less than a new connection
@@ -28,6 +28,7 @@ KEEPALIVE_SECONDS = 10.0
 _DONE = Event("", b"[DONE]", b"data: [DONE]\n\n")
 # A stream that is held back to its end is held in memory: a hundred times the longest answers.
 HELD_LIMIT = 16 * 1024 * 1024
+_TOO_MUCH = frozenset({"upstream_event_too_large", "upstream_answer_too_large"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._patience = KEEPALIVE_SECONDS
         self._heard = self._loop.time()
-        self._timer = self._loop.call_later(self._patience, self._silence)
+        self._timer = self._loop.call_later(self._until_next(self._patience), self._silence)
 
     @property
     def complete(self) -> bool:
@@ -98,8 +99,10 @@ class Relay:
                     raise _too_long()
                 if self._failure is not None and self._call.integrity == "atomic":
                     raise self._failure
-        except BaseException:
+        except BaseException as error:
             self._timer.cancel()
+            # So much comes of no quick failure: the model was at work.
+            self._attempt.worked = isinstance(error, GatewayError) and error.code in _TOO_MUCH
             raise
         # From here on the reply belongs to the client, and the numbers to this attempt.
         self._begun = True
@@ -156,7 +159,7 @@ class Relay:
         """What has arrived; b"" where the wait for it was broken off, None at the end of the body."""
         piece = await anext(self._chunks, None)
         if piece is not None and self._deadline.remaining() <= 0:
-            raise took_too_long("stream_max_duration")
+            raise took_too_long() if self._begun else out_of_time()
         return piece
 
     def _last(self) -> bytes:
@@ -184,10 +187,15 @@ class Relay:
         """The one timer of a stream: it is not moved by each piece, but looks back when it fires."""
         quiet = self._loop.time() - self._heard
         wait = self._patience - quiet
-        if self._is_late():
+        if self._is_late() or self._deadline.remaining() <= 0:
             self._response.nudge()
             wait = self._patience
-        self._timer = self._loop.call_later(wait, self._silence)
+        self._timer = self._loop.call_later(self._until_next(wait), self._silence)
+
+    def _until_next(self, wait: float) -> float:
+        """Seconds: not beyond the moment when the call's time is over."""
+        left = self._deadline.remaining()
+        return min(wait, left + 0.001) if left > 0 else wait
 
     def _is_late(self) -> bool:
         # A timer may fire a clock tick early.

@@ -13,7 +13,7 @@ from dialects.errors import INTERNAL, GatewayError, bad_request
 from dialects.table import LOCAL, choose
 from pipeline.answer import JSON_HEADERS, refusal, streamed, whole
 from pipeline.call import Attempt, Call, Reply
-from pipeline.failures import as_gateway_error
+from pipeline.failures import as_gateway_error, out_of_time
 from pipeline.ledger import NOBODY, Ledger
 from pipeline.relay import Try
 from pipeline.request import Exchange, known, translate, upstream_request
@@ -51,7 +51,8 @@ class Upstream:
             reply = await self._attempt(call, target, exchange, attempt)
         except UpstreamError as error:
             attempt.outcome = error.reason
-            told = as_gateway_error(error)
+            late = error.reason.endswith("timeout") and call.deadline.remaining() <= 0
+            told = out_of_time() if late else as_gateway_error(error)
             attempt.fault = told.fault.name
             raise told from error
         except GatewayError as error:
@@ -83,7 +84,7 @@ class Upstream:
                 raise await refusal(exchange, response)
             if call.facts.stream:
                 return await streamed(call, exchange, response, Try(attempt, deadline))
-            return await whole(call, exchange, response, deadline)
+            return await whole(call, exchange, response, Try(attempt, deadline))
         except BaseException:
             await response.aclose()
             raise

@@ -73,7 +73,7 @@ class ProviderAdmin(ModelAdmin):
                 "fields": (
                     ("connect_timeout", "idle_timeout"),
                     ("first_byte_timeout", "first_byte_stream_timeout"),
-                    "total_timeout",
+                    ("total_timeout", "client_stall_timeout"),
                 ),
                 "classes": ("tab",),
             },

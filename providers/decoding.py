@@ -10,6 +10,8 @@ from providers.wire import UpstreamError
 
 # The most that one step gives: what a stream may hold in memory at a time.
 STEP = 256 * 1024
+# What one answer may unpack to in all. Nobody was asked to compress it, and a megabyte can hold a gigabyte.
+DECODED_LIMIT = 64 * 1024 * 1024
 _GZIP = zlib.MAX_WBITS | 16
 _RAW = -zlib.MAX_WBITS
 # Members of a gzip body; each costs more than it gives if it is empty, and servers send one.

@@ -35,6 +35,7 @@ class ProviderForm(forms.ModelForm):
             "first_byte_stream_timeout",
             "idle_timeout",
             "total_timeout",
+            "client_stall_timeout",
         )
 
     def clean(self) -> dict[str, Any]:

@@ -101,6 +101,10 @@ class Provider(models.Model):
     first_byte_stream_timeout = _seconds(_TIMEOUTS.first_byte_stream, "Seconds until a stream begins.")
     idle_timeout = _seconds(_TIMEOUTS.idle, "Seconds without a byte after which an answer counts as dead.")
     total_timeout = _seconds(_TIMEOUTS.total, "Seconds for a whole call, its retries included.")
+    client_stall_timeout = _seconds(
+        _TIMEOUTS.client_stall,
+        "Seconds for which a client may take nothing of a stream.",
+    )
     breaker_mode = models.CharField(
         "breaker",
         max_length=8,
@@ -140,7 +144,8 @@ class Provider(models.Model):
                 & Q(first_byte_timeout__gt=0)
                 & Q(first_byte_stream_timeout__gt=0)
                 & Q(idle_timeout__gt=0)
-                & Q(total_timeout__gt=0),
+                & Q(total_timeout__gt=0)
+                & Q(client_stall_timeout__gt=0),
                 name="provider_timeouts_above_0",
                 violation_error_message="Every timeout must be above 0.",
             ),

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import httpx
 
-from providers.decoding import decoder
+from providers.decoding import DECODED_LIMIT, decoder
 from providers.egress import Resolver
 from providers.exchange import Exchange, Limits
 from providers.pool import Key, Pool
@@ -151,11 +151,15 @@ class _Pieces:
 
 async def _decoded(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
     undo = decoder(encoding)
+    size = 0
     async for piece in pieces:
         if undo is None or not piece:
             yield piece
         else:
             for part in undo.feed(piece):
+                size += len(part)
+                if size > DECODED_LIMIT:
+                    raise UpstreamError("too_large", "the answer unpacks to too much", sent=True)
                 yield part
     if undo is not None:
         undo.finish()

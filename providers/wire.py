@@ -37,13 +37,14 @@ class UpstreamError(Exception):
 class Timeouts:
     """Seconds. Connecting is quick or hopeless (5, TLS included); a model may think for minutes before a
     whole answer (600) but begins a stream soon (60); a silent stream is dead after 60; nothing runs over
-    `total` (900)."""
+    `total` (900). `client_stall` (30) is the client's: so long it may take nothing of what it is sent."""
 
     connect: float = 5.0
     first_byte: float = 600.0
     first_byte_stream: float = 60.0
     idle: float = 60.0
     total: float = 900.0
+    client_stall: float = 30.0
 
 
 USUAL_TIMEOUTS = Timeouts()

@@ -99,6 +99,7 @@ class RouteForm(forms.ModelForm):
             "first_byte_timeout",
             "first_byte_stream_timeout",
             "total_timeout",
+            "client_stall_timeout",
             "cache",
             "cache_ttl",
             "cache_scope",
@@ -139,7 +140,7 @@ _WAYS: tuple[Any, ...] = (
             "fields": (
                 ("connect_timeout", "idle_timeout"),
                 ("first_byte_timeout", "first_byte_stream_timeout"),
-                "total_timeout",
+                ("total_timeout", "client_stall_timeout"),
             ),
             "classes": ("tab",),
             "description": "Empty: the provider's.",

@@ -60,6 +60,7 @@ class TimeoutsDoc(Struct, forbid_unknown_fields=True):
     first_byte_stream: Seconds | UnsetType = UNSET
     idle: Seconds | UnsetType = UNSET
     total: Seconds | UnsetType = UNSET
+    client_stall: Seconds | UnsetType = UNSET
 
 
 class BreakerDoc(Struct, forbid_unknown_fields=True):
@@ -82,6 +83,7 @@ class OwnTimeoutsDoc(Struct, forbid_unknown_fields=True):
     first_byte_stream: Seconds | UnsetType | None = UNSET
     idle: Seconds | UnsetType | None = UNSET
     total: Seconds | UnsetType | None = UNSET
+    client_stall: Seconds | UnsetType | None = UNSET
 
 
 class QueueDoc(Struct, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ from routing.loader_allowances import Allowances
 from routing.readable import UNREADABLE, left_out
 from routing.snapshot import (
     ApiKey,
+    BreakerSettings,
     CatalogueModel,
     Credential,
     Losses,
@@ -38,7 +39,8 @@ from routing.tables import Row, Tables, read_tables
 
 Built = TypeVar("Built")
 
-_TIMEOUTS = len(Timeouts.__dataclass_fields__)
+_TIMEOUTS = len(Timeouts.__dataclass_fields__) - 1
+_COLUMNS = _TIMEOUTS + len(BreakerSettings.__dataclass_fields__)
 
 _ENTRY = re.compile(r"[^\s*]+\*?|\*")
 
@@ -102,7 +104,8 @@ def _providers(
 ) -> dict[int, Provider]:
     def build(row: Row) -> Provider:
         pk, name, kind_name, base_url, private, enabled, *rest = row
-        seconds, breaker = rest[:_TIMEOUTS], rest[_TIMEOUTS:]
+        # The last one is younger than the others, and the kept rows of an older version end before it.
+        seconds, breaker = rest[:_TIMEOUTS] + rest[_COLUMNS:], rest[_TIMEOUTS:_COLUMNS]
         kind = KINDS[kind_name]
         return Provider(
             id=pk,

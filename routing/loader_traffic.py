@@ -45,7 +45,7 @@ def breaker(columns: Sequence[object]) -> BreakerSettings:
 
 
 def route(columns: Sequence[object]) -> dict[str, Any]:
-    """A route's: balance, affinity, integrity, what becomes of streams without clients, tries, queue, five
+    """A route's: balance, affinity, integrity, what becomes of streams without clients, tries, queue, the
     timeouts of its own, and what it says of its cache and of like questions."""
     if not columns:
         return {}

@@ -193,6 +193,7 @@ class Route(CachingColumns, SemanticColumns):
     first_byte_stream_timeout = _own_seconds("Seconds until a stream begins.")
     idle_timeout = _own_seconds("Seconds without a byte after which an answer counts as dead.")
     total_timeout = _own_seconds("Seconds for a whole call, its retries included.")
+    client_stall_timeout = _own_seconds("Seconds for which a client may take nothing of a stream.")
     enabled = models.BooleanField(default=True, help_text="Off: as if it did not exist.")
     managed_by_env = models.BooleanField(
         "follows the environment",

@@ -126,13 +126,14 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Patience:
     """A route's own timeouts in seconds; None: the provider's. Connecting, the first byte of a whole
-    answer and of a stream, silence within a stream, and all of it."""
+    answer and of a stream, silence within a stream, all of it, and a client that takes nothing."""
 
     connect: float | None = None
     first_byte: float | None = None
     first_byte_stream: float | None = None
     idle: float | None = None
     total: float | None = None
+    client_stall: float | None = None
 
 
 # A route that sets none of them.

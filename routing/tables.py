@@ -84,6 +84,7 @@ def _read(revision: int) -> Tables:
                 "breaker_window",
                 "breaker_open",
                 "breaker_max_open",
+                "client_stall_timeout",
             )
         ),
         credentials=readable(
@@ -113,6 +114,7 @@ def _read(revision: int) -> Tables:
                 "first_byte_stream_timeout",
                 "idle_timeout",
                 "total_timeout",
+                "client_stall_timeout",
                 "cache",
                 "cache_ttl",
                 "cache_scope",

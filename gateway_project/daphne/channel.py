@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from dialects.errors import GatewayError
+from dialects.errors import GatewayError, bad_request
 from gateway_project.daphne.body import Body
 from gateway_project.daphne.head import Head, family_of, find_end, parse_head
 from gateway_project.daphne.request import Request
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway_project.daphne.server import GatewayServer
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_API = "/v1/"
 # What a client may send ahead of an answer before it is no longer read: the whole of a few small requests.
 _PIPELINE = 64 * 1024
 # After a refusal the rest of what the client sends is read and thrown away for so long: a connection closed
@@ -195,8 +196,15 @@ class Channel(Protocol):
             self._untaken = 0
         elif (untaken := self.transport.untaken) != self._untaken:
             self._untaken, self._stalled_since = untaken, now
-        elif now - self._stalled_since > self._options.stall_seconds:
+        elif now - self._stalled_since > self._patience_with_reader:
+            if self._request is not None:
+                self._request.reader.stalled = True
             self.abort()
+
+    @property
+    def _patience_with_reader(self) -> float:
+        request = self._request
+        return self._options.stall_seconds if request is None else request.reader.patience
 
     def refuse(self, error: GatewayError) -> None:
         """Answer for the application, as far as it has not begun to, and end the connection."""
@@ -209,10 +217,11 @@ class Channel(Protocol):
         first = self._received
         if request is not None:
             first = b"%b %b\r\n" % (request.head.method.encode(), request.head.target)
-        status, headers, body = refusal(family_of(first), error)
+        answer = refusal(family_of(first), error)
+        self.server.application.gateway.refused(answer.told)
         response = Response(head_only=first.startswith(b"HEAD "), close=True)
-        response.start(status, headers)
-        self.transport.write(response.body(body, self.server.date, more=False, chunks=True))
+        response.start(answer.status, answer.headers)
+        self.transport.write(response.body(answer.body, self.server.date, more=False, chunks=True))
         self._linger()
 
     def close(self) -> None:
@@ -256,6 +265,8 @@ class Channel(Protocol):
         head = parse_head(data[:end], self._options.max_headers)
         self._in_head = False
         rest = data[end + 4 :]
+        if head.websocket and head.path.startswith(_API):
+            raise bad_request("There are no WebSockets at this address.", code="websocket_not_supported")
         if head.websocket:
             self._hand_to_websocket(head, rest)
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daphne.http_protocol import WebRequest
 from typing_extensions import override
 
+from apiv1.reader import EXTENSION, Reader
 from gateway_project.daphne.head import Head
 from gateway_project.daphne.response import Response
 
@@ -35,6 +36,7 @@ class Request(WebRequest):
         self.channel = channel
         self.head = head
         self.response = Response(head_only=head.method == "HEAD", close=not head.keep_alive)
+        self.reader = Reader(channel.server.options.stall_seconds)
         self.over = False
         self.abandoned = inf
         self._pieces: list[bytes] = []
@@ -59,6 +61,7 @@ class Request(WebRequest):
             "headers": head.headers,
             "client": channel.client_addr,
             "server": channel.server_addr,
+            "extensions": {EXTENSION: self.reader},
         }
 
     async def receive(self) -> Message:

@@ -29,6 +29,7 @@ from gateway_project.daphne.reactor import Reactor
 from gateway_project.daphne.request import Request
 from gateway_project.daphne.response import date_line
 from gateway_project.daphne.websocket import Factory as WebSocketFactory
+from pipeline.call import Refusal
 
 Message = MutableMapping[str, Any]
 
@@ -56,6 +57,10 @@ class Gateway(Protocol):
     async def stop(self) -> None: ...
 
     def cut(self) -> None: ...
+
+    def refused(self, refusal: Refusal) -> None:
+        """The server itself has answered a request."""
+        ...
 
 
 class Application(Protocol):

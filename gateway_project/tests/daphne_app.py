@@ -17,6 +17,7 @@ from typing import Any
 
 from gateway_project.daphne_server import DaphneOptions, serve_daphne
 from gateway_project.logs import configure
+from pipeline.call import Refusal
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,6 +33,7 @@ class FakeGateway:
         self.draining = False
         self.over = asyncio.Event()
         self._fails = fails
+        self.refusals: list[Refusal] = []
 
     async def start(self) -> None:
         if self._fails:
@@ -40,6 +42,9 @@ class FakeGateway:
 
     async def stop(self) -> None:
         say("stopped")
+
+    def refused(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
 
     def cut(self) -> None:
         say("cut")
@@ -87,7 +92,8 @@ class App:
         await reply(send, json.dumps(self.events).encode())
 
     async def scope(self, scope: Any, receive: Receive, send: Send) -> None:
-        await reply(send, json.dumps(scope, default=lambda raw: raw.decode("latin-1")).encode())
+        told = {name: value for name, value in scope.items() if name != "extensions"}
+        await reply(send, json.dumps(told, default=lambda raw: raw.decode("latin-1")).encode())
 
     async def echo(self, scope: Any, receive: Receive, send: Send) -> None:
         body = await whole(receive)

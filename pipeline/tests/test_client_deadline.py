@@ -24,7 +24,7 @@ def test_a_provider_that_is_slower_than_the_client_waits(
     faults.two(live, pair)
     faults.answers(fake, pair, lambda _: [Stall()], at="first")
     answer = ask(live, pair, stream=stream, headers=headers(live, "0.2"))
-    faults.check_refused(answer, LATE, "upstream_timeout")
+    faults.check_refused(answer, LATE, "deadline_exceeded")
     # There is no time left for the second target.
     assert len(fake.requests) == 1
     assert fake.wait_closed(fake.last)

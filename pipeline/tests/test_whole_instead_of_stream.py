@@ -205,7 +205,7 @@ def test_usage_is_told_only_to_who_asked(live: LiveGateway, fake: FakeUpstream, 
 def test_what_is_no_answer_is_refused(live: LiveGateway, fake: FakeUpstream, pair: Pair, body: Any) -> None:
     faults.answers(fake, pair, lambda _: [Json(200, body)])
     answer = ask(live, pair, stream=True)
-    faults.check_refused(answer, faults.BAD, "upstream_invalid_response")
+    faults.check_refused(answer, faults.BAD, "upstream_not_a_stream")
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)

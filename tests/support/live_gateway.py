@@ -33,6 +33,7 @@ from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
+from pipeline.breaker import Verdict
 from pipeline.build import build
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
@@ -41,7 +42,7 @@ from pipeline.cache_stores import CacheStore
 from pipeline.call import Record, Refusal
 from pipeline.errand import Means
 from pipeline.limit_metrics import LimitMetrics
-from pipeline.live import LiveState
+from pipeline.live import LiveState, Ticket
 from pipeline.memory import MemoryStore
 from pipeline.metrics import Metrics
 from pipeline.news import PressureNews
@@ -63,9 +64,10 @@ _PATIENCE = 10.0
 
 
 class Ears:
-    """A book of the pipeline and of the door that keeps what it is told."""
+    """A book of the pipeline and of the door that keeps what it is told. `beside` is told of refusals too."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: Metrics) -> None:
+        self._beside = beside
         self.records: list[Record] = []
         self.refusals: list[Refusal] = []
         self.open = 0
@@ -79,6 +81,19 @@ class Ears:
 
     def refused(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)
+        self._beside.refused(refusal)
+
+
+class Noted(LiveState):
+    """A live state that notes what it is told of each attempt: the provider and the word for its breaker."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(Slots(), clock=clock)
+        self.verdicts: list[tuple[str, Verdict]] = []
+
+    def finished(self, ticket: Ticket, verdict: Verdict) -> None:
+        self.verdicts.append((ticket.place[0], verdict))
+        super().finished(ticket, verdict)
 
 
 class AlwaysReady:
@@ -100,7 +115,6 @@ class LiveGateway:
     def __init__(self, fake: FakeUpstream, redis_url: str | None = None, **door: Any) -> None:
         self.fake = fake
         self.key = issue()
-        self.ears = Ears()
         self.faults: list[BaseException] = []
         self.registry = CollectorRegistry()
         self.hasher = KeyHasher(b"pepper of the tests")
@@ -111,7 +125,7 @@ class LiveGateway:
         # Waits between tries and open breakers: noted, or skipped, instead of sat out.
         self.pauses: list[float] = []
         self.skipped = 0.0
-        self.live = LiveState(Slots(), clock=lambda: time.monotonic() + self.skipped)
+        self.live = Noted(lambda: time.monotonic() + self.skipped)
         # What the ledger would say is spent of any budget.
         self.spent = 0
         limits = LimitMetrics(self.registry)
@@ -121,6 +135,7 @@ class LiveGateway:
         self.counters = Counters(self.store, lambda _budget, _start: self.spent)
         treasury = Treasury(self.counters, self.notices, limits)
         metrics = Metrics(self.registry)
+        self.ears = Ears(metrics)
         # The share of the memory that is in use, as the gateway sees it.
         self.memory = 0.0
         news = PressureNews(structlog.get_logger("test"), self.registry)

@@ -1,0 +1,18 @@
+"""What a server and the door tell each other of a client that does not take what it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# Under this name in a scope's extensions. Another server has none, and cuts off such clients as it likes.
+EXTENSION: Final = "gateway.reader"
+
+
+@dataclass(slots=True)
+class Reader:
+    """`patience`: the seconds for which the client may take nothing before the server gives it up; the door's
+    to set. `stalled`: it has been given up for that; the server says so before it tells of the disconnect."""
+
+    patience: float
+    stalled: bool = False
