@@ -56,7 +56,7 @@ from pipeline.redis_store import RedisStore, Reports
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
 from pipeline.stores import Store
-from providers.apps import ProvidersConfig
+from providers.apps import BreakerNow, ProvidersConfig
 from providers.crypto import Vault
 from providers.sandbox import SandboxTransport
 from providers.transport import HttpTransport
@@ -132,6 +132,7 @@ class Gateway:
             lingering=Lingering(),
         )
         self.door = Door(self.services, EXACT, PREFIXES)
+        cast(ProvidersConfig, apps.get_app_config("providers")).breakers = partial(_breakers_of, live)
 
     @property
     def in_flight(self) -> int:
@@ -201,6 +202,15 @@ def _ledger(config: Config, registry: CollectorRegistry) -> tuple[Journal, Write
 def _spent(ledger: Writer, budget: Budget, start: datetime) -> int:
     """What the ledger says is spent of a budget since its period began."""
     return ledger.spent(budget.unit, start.date(), team_id=budget.team_id, key_id=budget.key_id)
+
+
+def _breakers_of(live: LiveState, provider: str) -> list[BreakerNow]:
+    """For the admin, which asks from a thread of its own."""
+    return [
+        BreakerNow(model or "every model", state, seconds)
+        for (name, model), (state, seconds) in live.report().items()
+        if name == provider
+    ]
 
 
 def _most_calls() -> int:

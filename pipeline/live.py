@@ -249,7 +249,9 @@ class LiveState:
         """Every known target's breaker and the seconds until it lets somebody through."""
         now = self.clock()
         return {
-            place: (state.breaker.state, state.breaker.wait(now)) for place, state in self._states.items()
+            # A copy: the admin asks from a thread of its own.
+            place: (state.breaker.state, state.breaker.wait(now))
+            for place, state in list(self._states.items())
         }
 
     def opened_elsewhere(self, place: Place, until: float, times: int) -> None:

@@ -19,7 +19,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
-from providers.apps import vault
+from providers.apps import BreakerNow, breakers, vault
 from providers.catalogue import seed_catalogue
 from providers.forms import CredentialForm, CredentialFormSet, ProviderForm
 from providers.kinds import KINDS
@@ -82,6 +82,7 @@ class ProviderAdmin(ModelAdmin):
             "Breaker",
             {
                 "fields": (
+                    "breakers_now",
                     "breaker_mode",
                     ("breaker_consecutive", "breaker_ratio", "breaker_minimum"),
                     ("breaker_window", "breaker_open", "breaker_max_open"),
@@ -98,7 +99,7 @@ class ProviderAdmin(ModelAdmin):
         return rows.annotate(usable=usable, route_total=Count("targets__route", distinct=True))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Provider | None = None) -> tuple[str, ...]:
-        fields: tuple[str, ...] = ("managed_by_env",)
+        fields: tuple[str, ...] = ("managed_by_env", "breakers_now")
         user: Any = request.user
         if not user.is_superuser:
             # Reaching into the private network is for whoever may do everything anyway.
@@ -158,6 +159,12 @@ class ProviderAdmin(ModelAdmin):
         if not obj.enabled:
             return "disabled"
         return "needs a credential" if KINDS[obj.kind].needs_credential and not obj.usable else "ready"
+
+    @admin.display(description="Now")
+    def breakers_now(self, obj: Provider) -> str:
+        """Of each upstream model that was asked, as the process that serves this page knows it."""
+        said = [_breaker_words(one) for one in breakers(obj.name)] if obj.pk else []
+        return "; ".join(said) or "no calls yet"
 
     @admin.display(description="Credentials", ordering="usable")
     def credential_count(self, obj: Any) -> int:
@@ -219,6 +226,13 @@ class ProviderAdmin(ModelAdmin):
         # The dialog was sent by the theme's script, which is told so where to go.
         page = reverse("admin:providers_provider_change", args=(provider.pk,))
         return HttpResponse(headers={"HX-Redirect": page})
+
+
+def _breaker_words(now: BreakerNow) -> str:
+    state = now.state.replace("_", " ")
+    return (
+        f"{now.model}: {state} for {max(1, round(now.seconds))} s" if now.seconds else f"{now.model}: {state}"
+    )
 
 
 def _free(name: str) -> str:
