@@ -43,6 +43,14 @@ INPUT = estimate.tokens(len(PROMPT))
 # What the key is charged: nothing, the prompt by estimate, that and what was said, what the provider counts.
 # "guess": by estimate of a whole answer.
 Charge = Literal["released", "input", "partial", "guess", "provider"]
+# How the ledger's row ends then. What a provider refuses as such is settled, at nothing.
+_STATES: Mapping[Charge, tuple[str, ...]] = {
+    "released": ("released", "settled"),
+    "input": ("estimated",),
+    "partial": ("estimated",),
+    "guess": ("estimated",),
+    "provider": ("settled",),
+}
 # Series of metrics, by name and values of labels, and how much they have grown.
 Counts = dict[tuple[str, ...], int]
 # A provider, how its attempt is written down, and what its breaker hears of it.
@@ -257,6 +265,7 @@ class Trial:
             expected[("gateway_attempts", name, outcome)] += 1
         assert self._count() - self._counts == expected
         self._check_charge(record, charge)
+        self._check_ledger(record, charge, len(tries))
         self.check_nothing_left()
         self._mark()
         return record
@@ -285,6 +294,20 @@ class Trial:
             said = estimate.tokens(record.output_chars)
             assert usage == Usage(usage.input_tokens, max(said, usage.output_tokens), source="estimated")
             assert usage.input_tokens >= INPUT
+
+    def _check_ledger(self, record: Record, charge: Charge, tries: int) -> None:
+        """One row that was begun before the provider was asked and has ended once, one for each attempt, and
+        the same sum as the key was charged."""
+        lines = [line for line in self.live.ledger.lines if line["request_id"] == record.request_id]
+        assert [line["attempt"]["number"] for line in lines if "attempt" in line] == list(range(1, tries + 1))
+        (last,) = (line for line in lines if "end" in line)
+        assert last is lines[-1]
+        row = last["end"]
+        assert (row["status"], row["code"], row["tries"]) == (record.status, record.code, tries)
+        assert row["state"] in _STATES[charge]
+        assert [one["outcome"] for one in last["attempts"]] == [one.outcome for one in record.attempts]
+        charged = 0 if charge == "released" else INPUT if charge == "input" else _sum(record.usage)
+        assert row["input_tokens"] + row["output_tokens"] == charged
 
     def _check_last(self, answer: Answer, told: Told, code: str) -> None:
         """The last event is the error, in the surface's form, and a whole event of its own."""
@@ -344,6 +367,10 @@ class Trial:
         inner = self.live.transport._inner
         assert isinstance(inner, PooledTransport)
         return _tasks(self.live.loop), _sockets() - 2 * inner.pool.idle
+
+
+def _sum(usage: Usage | None) -> int:
+    return 0 if usage is None else usage.input_tokens + usage.output_tokens
 
 
 def _twice(fault: Fault, tries: int) -> Counts:

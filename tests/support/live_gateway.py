@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 import structlog
 import uvicorn
@@ -41,6 +42,7 @@ from pipeline.cache_shelf import Shelf
 from pipeline.cache_stores import CacheStore
 from pipeline.call import Record, Refusal
 from pipeline.errand import Means
+from pipeline.ledger import LedgerBook
 from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState, Ticket
 from pipeline.memory import MemoryStore
@@ -96,6 +98,21 @@ class Noted(LiveState):
         super().finished(ticket, verdict)
 
 
+class Kept:
+    """Where lines of the ledger go, which keeps them."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def append(self, line: bytes, *, vital: bool) -> None:
+        said = orjson.loads(line)
+        assert vital is ("end" in said)
+        self.lines.append(said)
+
+    def lost(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
 class AlwaysReady:
     """A status that says yes."""
 
@@ -133,7 +150,9 @@ class LiveGateway:
         self.store = self._store(redis_url, limits)
         self.notices.share(lambda key, seconds: self.store.first(key, seconds))
         self.counters = Counters(self.store, lambda _budget, _start: self.spent)
-        treasury = Treasury(self.counters, self.notices, limits)
+        self.ledger = Kept()
+        book = LedgerBook(self.ledger)
+        treasury = Treasury(self.counters, self.notices, limits, book)
         metrics = Metrics(self.registry)
         self.ears = Ears(metrics)
         # The share of the memory that is in use, as the gateway sees it.
@@ -148,7 +167,9 @@ class LiveGateway:
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
-            handler=build({"http": self.transport}, [metrics, self.ears], means, treasury, self.answers),
+            handler=build(
+                {"http": self.transport}, [metrics, book, self.ears], means, treasury, self.answers
+            ),
             book=self.ears,
             status=AlwaysReady(),
             pressure=self.pressure,
@@ -202,6 +223,13 @@ class LiveGateway:
         self.wait(lambda: len(self.records) >= count)
         return self.records[count - 1]
 
+    def ended(self, count: int = 1) -> dict[str, Any]:
+        """How the `count`th call ended in the ledger, waited for: its row, and its `attempts`."""
+        self.wait_record(count)
+        ends = [line for line in self.ledger.lines if "end" in line]
+        assert len(ends) == count
+        return {**ends[-1]["end"], "attempts": ends[-1]["attempts"]}
+
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds."""
         end = time.monotonic() + _PATIENCE
@@ -220,6 +248,7 @@ class LiveGateway:
     def forget(self) -> None:
         """As new: the default configuration, nothing recorded."""
         self.records.clear()
+        self.ledger.lines.clear()
         self.refusals.clear()
         self.faults.clear()
         self.pauses.clear()
