@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.tests import faults
 from pipeline.tests.faults import SHORT, Steps, error_json, whole_error
+from pipeline.tests.test_client_leaves import Rest
 from providers.wire import Timeouts
 from routing.snapshot import BreakerSettings, Target
 from tests.support.fake_upstream import FakeUpstream, Match
@@ -36,9 +37,11 @@ def _stall(pair: Pair) -> Sequence[Step]:
 
 def _malformed(pair: Pair) -> Sequence[Step]:
     bad = b'{"choices":[{"delta":{"con\n'
+    # What follows is as it should be: a reader that skipped the event would have an answer with a hole.
     return [
         Good(events=pair.leading + CUT),
         Send(bad if pair.upstream == "ollama" else b"data: " + bad + b"\n"),
+        Rest(pair.leading + CUT),
     ]
 
 
@@ -216,11 +219,14 @@ def test_s15_a_primary_that_is_down_for_a_minute(live: LiveGateway, fake: FakeUp
     assert "primary" in served_by[15:22], "it is used again within 30 s"
 
 
-def test_s16_the_caller_sees_who_has_answered(live: LiveGateway, fake: FakeUpstream) -> None:
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_s16_the_caller_sees_who_has_answered(live: LiveGateway, fake: FakeUpstream, stream: bool) -> None:
     serve(live, fake, CHAT_OPENAI, Scenario("S16", whole_error(503), 1, 1))
-    answer = ask(live, CHAT_OPENAI, stream=False)
-    assert answer.json["model"] == fallback_model(CHAT_OPENAI)
-    assert answer.json["usage"]["total_tokens"] > 0
+    asks: dict[str, Any] = {"stream_options": {"include_usage": True}} if stream else {}
+    answer = ask(live, CHAT_OPENAI, stream=stream, extra=asks)
+    said = [data for _, data in answer.events if data != "[DONE]"] if stream else [answer.json]
+    assert {one["model"] for one in said} == {fallback_model(CHAT_OPENAI)}
+    assert said[-1]["usage"]["total_tokens"] > 0
     assert answer.header("x-gateway-provider") == "fallback"
     record = live.wait_record()
     assert [(a.provider, a.outcome) for a in record.attempts] == [
