@@ -82,6 +82,7 @@ class App:
             "/wait": self.wait,
             "/deaf": self.deaf,
             "/nodelay": self.nodelay,
+            "/refused": self.refused,
         }
         await ways.get(scope["path"], self.echo)(scope, receive, send)
 
@@ -90,6 +91,10 @@ class App:
 
     async def tell(self, scope: Any, receive: Receive, send: Send) -> None:
         await reply(send, json.dumps(self.events).encode())
+
+    async def refused(self, scope: Any, receive: Receive, send: Send) -> None:
+        told = [[refusal.status, refusal.code] for refusal in self.gateway.refusals]
+        await reply(send, json.dumps(told).encode())
 
     async def scope(self, scope: Any, receive: Receive, send: Send) -> None:
         told = {name: value for name, value in scope.items() if name != "extensions"}

@@ -265,6 +265,7 @@ async def test_c16_a_client_that_drips_is_refused_at_its_deadline(hasty: Served,
         answer = await first
         assert (answer.status, answer.header("connection")) == (408, "close")
         assert answer.error["code"] == "request_timeout"
+    assert [408, "request_timeout"] in json.loads((await ask(hasty, "/refused")).body)
 
 
 async def test_a_kept_connection_has_no_more_time_for_its_next_head() -> None:

@@ -104,6 +104,16 @@ def test_an_open_breaker_says_for_how_long_and_is_told_to_the_operators(world: W
     assert world.live.slots.total == 0
 
 
+def test_every_change_of_a_breaker_is_told(world: World) -> None:
+    world.attempts("failed", 5)
+    world.now += 20
+    world.attempts("failed", 1)
+    world.now += 40
+    world.attempts("ok", 1)
+    told = [(state, seconds) for _, state, seconds in world.ears.breakers]
+    assert told == [("open", 15), ("half_open", 0), ("open", 30), ("half_open", 0), ("closed", 0)]
+
+
 def test_a_target_that_is_back_gets_its_share_by_and_by(world: World) -> None:
     world.attempts("failed", 5)
     world.now += 15

@@ -81,6 +81,29 @@ def test_a_refusal_is_a_request_too(metrics: Metrics, registry: CollectorRegistr
     assert registry.get_sample_value("gateway_requests_total", labels) == 1
 
 
+@pytest.mark.parametrize("surface", ["http", "chat"])
+def test_c16_slow_clients_and_c20_bad_http_are_counted(
+    metrics: Metrics, registry: CollectorRegistry, surface: str
+) -> None:
+    """The head is the server's to refuse, a body that drips the door's: both are slow clients."""
+    metrics.refused(Refusal("req_1", surface, 408, "request_timeout", "", ""))
+    metrics.refused(Refusal("req_2", surface, 400, "malformed_request", "", ""))
+    assert registry.get_sample_value("gateway_slow_clients_total") == 1
+    bad = registry.get_sample_value("gateway_bad_http_total", {"code": "malformed_request"})
+    assert bad == (1 if surface == "http" else None)
+
+
+def test_a_client_that_took_nothing_is_no_client_that_left(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.opened(record := a_record(outcome="client_gone", code="client_stall", status=499))
+    metrics.closed(record)
+    aborted = {"surface": "chat", "side": "client", "reason": "client_stall"}
+    assert registry.get_sample_value("gateway_stream_aborts_total", aborted) == 1
+    gone = {"surface": "chat", "phase": "answer"}
+    assert registry.get_sample_value("gateway_client_gone_total", gone) is None
+
+
 def test_s49_made_up_codes_do_not_make_series(metrics: Metrics, registry: CollectorRegistry) -> None:
     """A provider's error codes are its own words."""
     for number in range(10_000):
