@@ -20,6 +20,8 @@ from unfold.decorators import display
 from unfold.forms import PaginationInlineFormSet
 
 from accounts.admin import ApiKeyAdmin, TeamAdmin
+from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
+from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import ApiKey, Team
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
 from providers.models import CatalogueModel, Credential, Provider
@@ -345,3 +347,11 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
         if not usable and Route.objects.filter(pattern="sandbox", enabled=True).exists():
             return "sandbox"
         return super().sample_model(key)
+
+
+admin.site.register(RequestEntry, RequestAdmin)
+
+
+@admin.register(UsageDay)
+class ExportedUsageDayAdmin(UsageDayAdmin, CsvExport):
+    """Sums of days, to take away as well."""

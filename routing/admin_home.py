@@ -48,6 +48,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": "History",
             "items": [
+                _item("Requests", "receipt_long", "accounts_requestentry", "accounts.view_requestentry"),
+                _item("Usage by day", "calendar_month", "accounts_usageday", "accounts.view_usageday"),
                 _item("Revisions", "history", "routing_revision", "routing.view_revision"),
                 _item(
                     "Lost in translation",

@@ -39,7 +39,7 @@ class RequestEntry(models.Model):
     words with commas between, see docs/ledger.md.
     """
 
-    request_id = models.CharField(max_length=64, unique=True)
+    request_id = models.CharField(max_length=64)
     at = models.DateTimeField("time", help_text="When the call was let in.")
     state = models.CharField(max_length=9, choices=STATES)
     process = models.CharField(max_length=32)
@@ -107,6 +107,8 @@ class RequestEntry(models.Model):
             ),
         )
         constraints = (
+            # Not by the field, which would have a second index for LIKE on PostgreSQL.
+            models.UniqueConstraint(fields=("request_id",), name="request_once"),
             models.CheckConstraint(condition=~Q(request_id=""), name="request_has_an_id"),
             _among("state", STATES, "request_state_is_known"),
             _among("usage_source", SOURCES, "request_source_is_known"),
