@@ -1,5 +1,5 @@
 """Writes a line for the ledger before each attempt and at the end of each call: what the ledger's rows are
-made of, columns by their names."""
+made of, in the places that accounts/ledger/lines.py names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import orjson
 
+from accounts.ledger.lines import MAX_CODE, MAX_DROPPED, MAX_NAME
 from dialects.types import Usage
-from pipeline.call import Attempt, Record
+from pipeline.call import Charge, Record
 from pipeline.ends import attempt_end, may_be_billed_twice, oddities, request_end
 from pipeline.prices import rates
 from routing.snapshot import Price
@@ -73,46 +74,76 @@ class LedgerBook:
             return
         number = len(record.attempts)
         attempt = record.attempts[-1]
-        line: dict[str, Any] = {
-            "request_id": record.request_id,
-            "attempt": {"number": number, "state": "reserved", **_whereto(attempt)},
-        }
-        if number == 1:
-            line["open"] = _opening(record)
-        self._write(line, vital=False)
+        opening = _opening(record, record.charge) if number == 1 else None
+        whereto = (
+            number,
+            "reserved",
+            attempt.provider,
+            attempt.upstream_model[:MAX_NAME],
+            attempt.credential,
+            attempt.reason,
+        )
+        self._write(("a", record.request_id, opening, whereto), vital=False)
 
     def raised(self, record: Record) -> None:
         charge = record.charge
         if charge is not None:
-            raised = {"reserved_output": charge.output_tokens, "reserved_cost": charge.cost}
-            self._write({"request_id": record.request_id, "raised": raised}, vital=False)
+            tokens, cost = min(charge.output_tokens, MAX_TOKENS), _money(charge.cost)
+            self._write(("r", record.request_id, tokens, cost), vital=False)
 
     def closed(self, record: Record) -> None:
-        if record.charge is None:
+        charge = record.charge
+        if charge is None:
             return
         ends = [attempt_end(record, number) for number in range(len(record.attempts))]
+        used = record.used or _NOTHING
+        counted = used.input_tokens or used.output_tokens or record.usage is not None
+        started, begun = record.started, record.first_content
+        # In the order of ENDING.
+        row = (
+            *_opening(record, charge),
+            request_end(record, ends),
+            record.status,
+            record.code[:MAX_CODE],
+            record.outcome,
+            min(used.input_tokens, MAX_TOKENS),
+            min(used.output_tokens, MAX_TOKENS),
+            min(used.cache_read, MAX_TOKENS),
+            min(used.cache_write, MAX_TOKENS),
+            min(used.reasoning, MAX_TOKENS),
+            used.source if counted else "",
+            _money(record.cost),
+            *rates(record.price or _UNPRICED),
+            round((begun - started) * 1000) if begun else None,
+            round((record.ended - started) * 1000),
+            round(record.queue_seconds * 1000),
+            round(record.upstream_seconds * 1000),
+            record.cache,
+            _money(record.saved),
+            len(ends),
+            ",".join(record.dropped)[:MAX_DROPPED] if record.dropped else "",
+            may_be_billed_twice(record, ends),
+            ",".join(oddities(record)),
+        )
         attempts = [
-            {"number": number, "state": end, **_whereto(attempt), **_ended(attempt)}
+            (
+                number,
+                end,
+                attempt.provider,
+                attempt.upstream_model[:MAX_NAME],
+                attempt.credential,
+                attempt.reason,
+                attempt.outcome[:MAX_CODE],
+                attempt.fault,
+                attempt.status,
+                attempt.upstream_request_id or "",
+                round(attempt.seconds * 1000),
+            )
             for number, (attempt, end) in enumerate(zip(record.attempts, ends, strict=True), 1)
         ]
-        row = {
-            **_opening(record),
-            **_charged(record),
-            **_times(record),
-            "state": request_end(record, ends),
-            "status": record.status,
-            "code": record.code,
-            "outcome": record.outcome,
-            "cache": record.cache,
-            "saved": _money(record.saved),
-            "tries": len(attempts),
-            "dropped": ",".join(record.dropped),
-            "possible_double_bill": may_be_billed_twice(record, ends),
-            "flags": ",".join(oddities(record)),
-        }
-        self._write({"request_id": record.request_id, "end": row, "attempts": attempts}, vital=True)
+        self._write(("e", record.request_id, row, attempts), vital=True)
 
-    def _write(self, line: dict[str, Any], *, vital: bool) -> None:
+    def _write(self, line: tuple[Any, ...], *, vital: bool) -> None:
         try:
             encoded = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:
@@ -122,79 +153,27 @@ class LedgerBook:
             self._sink.append(encoded, vital=vital)
 
 
-def _opening(record: Record) -> dict[str, Any]:
-    charge = record.charge
-    assert charge is not None, "whoever was let in has a charge"  # noqa: S101 - a programmer's error, not input
-    return {
-        "at": charge.at,
-        "surface": record.surface,
-        "team_id": charge.team_id,
-        "team": record.team,
-        "key_id": charge.key_id,
-        "key": record.key_prefix,
-        "model": record.model,
-        "stream": record.stream,
-        "route": record.route,
-        "provider": record.provider,
-        "upstream_model": record.upstream_model,
-        "revision": record.revision,
-        "reserved_input": min(charge.input_tokens, MAX_TOKENS),
-        "reserved_output": min(charge.output_tokens, MAX_TOKENS),
-        "reserved_cost": _money(charge.cost),
-    }
-
-
-def _charged(record: Record) -> dict[str, Any]:
-    used = record.used or _NOTHING
-    of_input, of_output, of_read, of_written = rates(record.price or _UNPRICED)
-    something = used.input_tokens or used.output_tokens or record.usage is not None
-    return {
-        "input_tokens": min(used.input_tokens, MAX_TOKENS),
-        "output_tokens": min(used.output_tokens, MAX_TOKENS),
-        "cache_read": min(used.cache_read, MAX_TOKENS),
-        "cache_write": min(used.cache_write, MAX_TOKENS),
-        "reasoning": min(used.reasoning, MAX_TOKENS),
-        "usage_source": used.source if something else "",
-        "cost": _money(record.cost),
-        "rate_input": of_input,
-        "rate_output": of_output,
-        "rate_cache_read": of_read,
-        "rate_cache_write": of_written,
-    }
-
-
-def _times(record: Record) -> dict[str, Any]:
-    begun = record.first_content
-    return {
-        "ttft_ms": _ms(begun - record.started) if begun else None,
-        "total_ms": _ms(record.ended - record.started),
-        "queue_ms": _ms(record.queue_seconds),
-        "upstream_ms": _ms(record.upstream_seconds),
-    }
-
-
-def _whereto(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "provider": attempt.provider,
-        "upstream_model": attempt.upstream_model,
-        "credential": attempt.credential,
-        "reason": attempt.reason,
-    }
-
-
-def _ended(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "outcome": attempt.outcome,
-        "fault": attempt.fault,
-        "status": attempt.status,
-        "upstream_request_id": attempt.upstream_request_id or "",
-        "ms": _ms(attempt.seconds),
-    }
+def _opening(record: Record, charge: Charge) -> tuple[Any, ...]:
+    """In the order of OPENING."""
+    return (
+        charge.at,
+        record.surface,
+        charge.team_id,
+        record.team,
+        charge.key_id,
+        record.key_prefix,
+        # A zero byte is a letter of JSON, and of no database.
+        record.model[:MAX_NAME].replace("\0", "?"),
+        record.stream,
+        record.route,
+        record.provider,
+        record.upstream_model[:MAX_NAME].replace("\0", "?"),
+        record.revision,
+        min(charge.input_tokens, MAX_TOKENS),
+        min(charge.output_tokens, MAX_TOKENS),
+        _money(charge.cost),
+    )
 
 
 def _money(nano: int | None) -> int | None:
     return None if nano is None else min(nano, MAX_COST)
-
-
-def _ms(seconds: float) -> int:
-    return max(0, round(seconds * 1000))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
 from django.db import connection
 from django.db.models import Sum
 
+from accounts.ledger.lines import ENDING
 from accounts.ledger.rows import UsageDay
 
 # Columns that say whose a sum is, and what is summed.
@@ -33,49 +35,48 @@ SUMS = (
     "ttft_ms",
     "ttft_count",
 )
-_COPIED = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read",
-    "cache_write",
-    "reasoning",
-    "total_ms",
-    "upstream_ms",
-)
 _HITS = ("hit", "semantic_hit")
 
 Key = tuple[Any, ...]
 Sums = dict[Key, list[int]]
+_AT, *_WHOSE = (ENDING.index(name) for name in ("at", *KEY[1:]))
+_OUTCOME, _STATE, _COST, _CACHE, _SAVED, _TTFT = (
+    ENDING.index(name) for name in ("outcome", "state", "cost", "cache", "saved", "ttft_ms")
+)
+_TOKENS = [ENDING.index(name) for name in SUMS[6:11]]
+_TOTAL, _UPSTREAM = ENDING.index("total_ms"), ENDING.index("upstream_ms")
 
 
-def sums_of(rows: Iterable[Mapping[str, Any]]) -> Sums:
-    """What these ended requests come to."""
+def sums_of(rows: Iterable[Sequence[Any]]) -> Sums:
+    """What these ended requests come to; each is its columns in the order of ENDING."""
     found: Sums = {}
     for row in rows:
-        key = (row["at"].date(), *(row[name] for name in KEY[1:]))
+        key = (row[_AT].date(), *[row[place] for place in _WHOSE])
+        kept = found.get(key)
         amounts = _amounts(row)
-        kept = found.setdefault(key, [0] * len(SUMS))
-        for place, name in enumerate(SUMS):
-            kept[place] += amounts[name]
+        found[key] = amounts if kept is None else list(map(operator.add, kept, amounts))
     return found
 
 
-def _amounts(row: Mapping[str, Any]) -> dict[str, int]:
-    ttft = row["ttft_ms"]
-    return {
-        "requests": 1,
-        "errors": int(row["outcome"] == "error"),
-        "gone": int(row["outcome"] == "client_gone"),
-        "estimated": int(row["state"] == "estimated"),
-        "orphaned": int(row["state"] == "orphaned"),
-        "unpriced": int(row["cost"] is None),
-        "cost": row["cost"] or 0,
-        "cache_hits": int(row["cache"] in _HITS),
-        "saved": row["saved"] or 0,
-        "ttft_ms": ttft or 0,
-        "ttft_count": int(ttft is not None),
-        **{name: row[name] for name in _COPIED},
-    }
+def _amounts(row: Sequence[Any]) -> list[int]:
+    """In the order of SUMS."""
+    outcome, state, cost, ttft = row[_OUTCOME], row[_STATE], row[_COST], row[_TTFT]
+    return [
+        1,
+        int(outcome == "error"),
+        int(outcome == "client_gone"),
+        int(state == "estimated"),
+        int(state == "orphaned"),
+        int(cost is None),
+        *[row[place] for place in _TOKENS],
+        cost or 0,
+        int(row[_CACHE] in _HITS),
+        row[_SAVED] or 0,
+        row[_TOTAL],
+        row[_UPSTREAM],
+        ttft or 0,
+        int(ttft is not None),
+    ]
 
 
 def add(more: Sums, less: Sums) -> None:

@@ -3,7 +3,6 @@ sent, it counts once."""
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +11,14 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+import orjson
 from django.db import DataError, IntegrityError, OperationalError, connection, models, transaction
 
+from accounts.ledger.lines import ATTEMPT_END, ENDING, OPENING
 from accounts.ledger.rows import AttemptEntry, LedgerCut, RequestEntry
 from accounts.ledger.sums import add, sums_of
 
-Row = dict[str, Any]
+Values = list[Any]
 Result = TypeVar("Result")
 
 # Requests in one transaction: some tens of milliseconds, and less than SQLite's bound on parameters.
@@ -28,16 +29,17 @@ _TRIES = 5
 _MAX_INT = 2**63 - 1
 # Of a request that may still become something else. An orphan's end is a guess until its process says it.
 _OPEN = ("reserved", "orphaned")
+_AT, _STATE, _FLAGS = (ENDING.index(name) for name in ("at", "state", "flags"))
 
 
 @dataclass(slots=True)
 class Work:
-    """What some lines say of one request."""
+    """What some lines say of one request: its columns by their places."""
 
-    opening: Row | None = None
-    raised: Row | None = None
-    end: Row | None = None
-    attempts: dict[int, Row] = field(default_factory=dict)
+    opening: Values | None = None
+    raised: tuple[Any, Any] | None = None
+    end: Values | None = None
+    attempts: dict[int, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def write(lines: Iterable[bytes], process: str) -> Written:
         batch = {name: fresh[name] for name in names[begin : begin + BATCH]}
         try:
             ended += again(partial(_write, batch, process))
-        except (IntegrityError, DataError):
+        except (IntegrityError, DataError, OverflowError):
             done, refused = _one_by_one(batch, process)
             ended += done
             unreadable += refused
@@ -71,13 +73,13 @@ def write(lines: Iterable[bytes], process: str) -> Written:
 
 
 def _one_by_one(works: Mapping[str, Work], process: str) -> tuple[int, int]:
-    """What the database takes of a batch that it has refused, so that one bad line does not hold up all that
-    come after it. How many requests were ended, and how many refused."""
+    """What the database takes of a batch that it has refused, cut to measure, so that one bad line does not
+    hold up all that come after it. How many requests were ended, and how many refused."""
     ended = refused = 0
     for name, work in works.items():
         try:
-            ended += again(partial(_write, {name: work}, process))
-        except (IntegrityError, DataError):
+            ended += again(partial(_write, {name: _fitted(work)}, process))
+        except (IntegrityError, DataError, OverflowError):
             refused += 1
     return ended, refused
 
@@ -100,175 +102,178 @@ def _gathered(lines: Iterable[bytes]) -> tuple[dict[str, Work], int]:
     unreadable = 0
     for line in lines:
         try:
-            said = json.loads(line)
-            work = works.setdefault(str(said["request_id"])[:64], Work())
-            _take(work, said)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError):
+            kind, name, *said = orjson.loads(line)
+            if not (type(name) is str and 0 < len(name) <= 64 and "\0" not in name):
+                raise ValueError(name)
+            _TAKE[kind](works, name, *said)
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, OSError):
             # Half a line after a crash of the machine, or a hand in the file.
             unreadable += 1
     return works, unreadable
 
 
-def _take(work: Work, said: Mapping[str, Any]) -> None:
-    if "open" in said:
-        work.opening = _whole(said["open"])
-    if "raised" in said:
-        work.raised = _clean(RequestEntry, said["raised"])
-    if "attempt" in said:
-        attempt = _clean(AttemptEntry, said["attempt"])
-        work.attempts.setdefault(attempt["number"], attempt)
-    if "end" in said:
-        work.end = _whole(said["end"])
-        for each in said["attempts"]:
-            attempt = _clean(AttemptEntry, each)
-            work.attempts[attempt["number"]] = attempt
+def _take_attempt(works: dict[str, Work], name: str, opening: Values | None, attempt: Values) -> None:
+    number, values = int(attempt[0]), _padded(attempt, _ATTEMPT_DEFAULTS)
+    opened = None if opening is None else _row(opening[: len(OPENING)])
+    work = works.setdefault(name, Work())
+    if opened is not None:
+        work.opening = opened
+    work.attempts.setdefault(number, values)
 
 
-def _whole(said: Mapping[str, Any]) -> Row:
-    """A row with all that one needs. Raises KeyError."""
-    row = _clean(RequestEntry, said)
-    for name in ("at", "surface", "team_id", "team", "key_id", "key", "model"):
-        _ = row[name]
+def _take_raise(works: dict[str, Work], name: str, tokens: int, cost: int | None) -> None:
+    works.setdefault(name, Work()).raised = tokens, cost
+
+
+def _take_end(works: dict[str, Work], name: str, end: Values, attempts: list[Values]) -> None:
+    row = _row(end)
+    made = {int(attempt[0]): _padded(attempt, _ATTEMPT_DEFAULTS) for attempt in attempts}
+    work = works.setdefault(name, Work())
+    work.end = row
+    work.attempts.update(made)
+
+
+_TAKE: Mapping[str, Callable[..., None]] = {"a": _take_attempt, "r": _take_raise, "e": _take_end}
+
+
+def _row(said: Values) -> Values:
+    """A whole row of a request. Raises what a line raises that says too little."""
+    if len(said) < len(OPENING):
+        raise ValueError("too short")
+    row = _padded(said, _DEFAULTS)
+    row[_AT] = datetime.fromtimestamp(row[_AT], UTC)
     return row
 
 
-def _clean(model: type[models.Model], said: Mapping[str, Any]) -> Row:
-    """The columns that this version knows, as the database takes them."""
-    row = {}
-    for name, value in said.items():
-        column = _COLUMNS[model].get(name)
-        if column is None:
-            continue
-        if isinstance(column, models.CharField):
-            value = str(value).replace("\0", "?")[: column.max_length]
-        elif isinstance(column, models.DateTimeField):
-            value = datetime.fromtimestamp(value, UTC)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            value = max(-_MAX_INT, min(value, _MAX_INT))
-        row[name] = value
-    return row
+def _padded(said: Values, defaults: Sequence[Any]) -> Values:
+    missing = len(defaults) - len(said)
+    return said + list(defaults[-missing:]) if missing > 0 else said[: len(defaults)]
 
 
 def _is_stale(work: Work, cut: date | None) -> bool:
     """Whether it is of a day whose requests were deleted: if it was written before, it would count again."""
     row = work.end or work.opening
-    return row is not None and cut is not None and bool(row["at"].date() < cut)
+    return row is not None and cut is not None and bool(row[_AT].date() < cut)
 
 
 def _write(works: Mapping[str, Work], process: str) -> int:
     """One batch, within a transaction. How many requests it has ended."""
-    known: dict[str, Row] = {
-        row["request_id"]: dict(row)
-        for row in RequestEntry.objects.select_for_update()
-        .filter(request_id__in=list(works))
-        .order_by("request_id")
-        .values()
-    }
+    rows = RequestEntry.objects.select_for_update().filter(request_id__in=list(works)).order_by("request_id")
+    known = {name: (pk, values) for name, pk, *values in rows.values_list("request_id", "pk", *ENDING)}
     beginning = [
-        _row(_BEGIN, {"request_id": name, "process": process, **work.opening, **(work.raised or {})})
+        [name, process, *_sqled(_raised(work.opening, work.raised))]
         for name, work in works.items()
         if work.opening is not None and work.end is None and name not in known
     ]
-    pks = dict(insert(RequestEntry, _BEGIN, beginning, "DO NOTHING", ("request_id", "id")))
+    pks = dict(insert(RequestEntry, _COLUMNS, beginning, "DO NOTHING"))
     ending = [
-        _row(_END, {"request_id": name, "process": process, **_corrected(work.end, known.get(name))})
+        [name, process, *_sqled(_corrected(work.end, known.get(name)))]
         for name, work in works.items()
-        if work.end is not None and (name not in known or known[name]["state"] in _OPEN)
+        if work.end is not None and (name not in known or known[name][1][_STATE] in _OPEN)
     ]
-    ended = dict(insert(RequestEntry, _END, ending, _ENDS, ("request_id", "id")))
+    ended = dict(insert(RequestEntry, _COLUMNS, ending, _ENDS))
     for name, work in works.items():
-        row = known.get(name)
-        if work.end is None and row is not None and row["state"] == "reserved":
-            pks[name] = row["id"]
+        if work.end is None and name in known and known[name][1][_STATE] == "reserved":
+            pks[name] = known[name][0]
             if work.raised is not None:
-                RequestEntry.objects.filter(pk=row["id"]).update(**work.raised)
+                tokens, cost = work.raised
+                RequestEntry.objects.filter(pk=pks[name]).update(reserved_output=tokens, reserved_cost=cost)
     _write_attempts(works, pks, "DO NOTHING")
     _write_attempts(works, ended, _ENDS_ATTEMPT)
-    before = [known[name] for name in ended if name in known and known[name]["state"] == "orphaned"]
-    after = [{**row, "request_id": name} for name, row in _ends(works, ended)]
+    before = [known[name][1] for name in ended if name in known and known[name][1][_STATE] == "orphaned"]
+    after = [row for name in ended if (row := works[name].end) is not None]
     add(sums_of(after), sums_of(before))
     return len(ended)
 
 
-def _ends(works: Mapping[str, Work], ended: Iterable[str]) -> Iterable[tuple[str, Row]]:
-    for name in ended:
-        end = works[name].end
-        if end is not None:
-            yield name, {**_DEFAULTS, **end}
+def _raised(opening: Values, raised: tuple[Any, Any] | None) -> Values:
+    if raised is None:
+        return opening
+    return [*opening[: len(OPENING) - 2], *raised, *opening[len(OPENING) :]]
 
 
-def _corrected(end: Row, row: Row | None) -> Row:
+def _corrected(end: Values, known: tuple[int, Values] | None) -> Values:
     """The end, with a mark where it replaces a guess."""
-    if row is None or row["state"] != "orphaned":
+    if known is None or known[1][_STATE] != "orphaned":
         return end
-    return {**end, "flags": ",".join(filter(None, (end.get("flags", ""), "corrected")))}
+    marked = list(end)
+    marked[_FLAGS] = ",".join(filter(None, (end[_FLAGS], "corrected")))
+    return marked
 
 
 def _write_attempts(works: Mapping[str, Work], pks: Mapping[str, int], conflict: str) -> None:
     rows = [
-        _row(_ATTEMPT, {**_ATTEMPT_DEFAULTS, **attempt, "request_id": pks[name]})
-        for name in pks
-        for _, attempt in sorted(works[name].attempts.items())
+        [pks[name], *work.attempts[number]]
+        for name, work in works.items()
+        if name in pks
+        for number in sorted(work.attempts)
     ]
     for begin in range(0, len(rows), BATCH * 4):
-        insert(AttemptEntry, _ATTEMPT, rows[begin : begin + BATCH * 4], conflict, ("id",))
+        insert(AttemptEntry, _ATTEMPT_COLUMNS, rows[begin : begin + BATCH * 4], conflict)
 
 
 def insert(
-    model: type[models.Model],
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    conflict: str,
-    answer: Sequence[str],
-) -> list[tuple[Any, ...]]:
-    """Insert rows and say what `answer` of those that were inserted or changed, which no method of Django's
-    does. `conflict`: what comes after its unique columns."""
+    model: type[models.Model], columns: Sequence[str], rows: Sequence[Values], conflict: str
+) -> list[tuple[Any, Any]]:
+    """Insert rows. The first column and the primary key of those that were inserted or changed, which no
+    method of Django's says. `conflict`: what comes after the unique columns."""
     if not rows:
         return []
-    table = model._meta.db_table
     one = f"({', '.join(['%s'] * len(columns))})"
     sql = (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))} "  # noqa: S608 - names of our own columns
-        f"ON CONFLICT ({_UNIQUE[model]}) {conflict} RETURNING {', '.join(answer)}"
+        f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))} "  # noqa: S608 - names of our own columns
+        f"ON CONFLICT ({_UNIQUE[model]}) {conflict} RETURNING {columns[0]}, id"
     )
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_adapted(value) for row in rows for value in row])
+        cursor.execute(sql, [value for row in rows for value in row])
         return list(cursor.fetchall())
 
 
-def _adapted(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    return connection.ops.adapt_datefield_value(value) if isinstance(value, date) else value
+def _sqled(row: Values) -> Values:
+    """With its moment as the database takes it."""
+    return [connection.ops.adapt_datetimefield_value(row[_AT]), *row[_AT + 1 :]]
 
 
-def _row(columns: Sequence[str], values: Mapping[str, Any]) -> list[Any]:
-    return [values[name] if name in values else _DEFAULTS[name] for name in columns]
+def _fitted(work: Work) -> Work:
+    """With each value as long or large as its column takes."""
+    fit_attempt = partial(_fit, _ATTEMPT_TYPES)
+    return Work(
+        None if work.opening is None else _fit(_TYPES, work.opening),
+        work.raised,
+        None if work.end is None else _fit(_TYPES, work.end),
+        {number: fit_attempt(attempt) for number, attempt in work.attempts.items()},
+    )
 
 
-def _named(model: type[models.Model]) -> dict[str, models.Field[Any, Any]]:
-    return {column.attname: column for column in model._meta.concrete_fields if column.attname != "id"}
+def _fit(types: Sequence[models.Field[Any, Any]], row: Values) -> Values:
+    fitted = []
+    for column, value in zip(types, row, strict=True):
+        if isinstance(column, models.CharField):
+            value = str(value).replace("\0", "?")[: column.max_length]
+        elif type(value) is int:
+            value = max(-_MAX_INT, min(value, _MAX_INT))
+        fitted.append(value)
+    return fitted
 
 
-def _defaults(model: type[models.Model]) -> Row:
-    return {column.attname: column.get_default() for column in model._meta.concrete_fields}
+def _columns(model: type[models.Model], names: Sequence[str]) -> list[models.Field[Any, Any]]:
+    known = {column.attname: column for column in model._meta.concrete_fields}
+    return [known[name] for name in names]
 
 
-_COLUMNS = {RequestEntry: _named(RequestEntry), AttemptEntry: _named(AttemptEntry)}
+_TYPES, _ATTEMPT_TYPES = _columns(RequestEntry, ENDING), _columns(AttemptEntry, ATTEMPT_END)
+_DEFAULTS = ["reserved" if c.attname == "state" else c.get_default() for c in _TYPES]
+_ATTEMPT_DEFAULTS = [column.get_default() for column in _ATTEMPT_TYPES]
+_COLUMNS = ("request_id", "process", *ENDING)
+_ATTEMPT_COLUMNS = ("request_id", *ATTEMPT_END)
 _UNIQUE: dict[type[models.Model], str] = {RequestEntry: "request_id", AttemptEntry: "request_id, number"}
-_DEFAULTS = {**_defaults(RequestEntry), "state": "reserved"}
-_ATTEMPT_DEFAULTS = _defaults(AttemptEntry)
-_BEGIN = tuple(_COLUMNS[RequestEntry])
-_END = _BEGIN
-_ATTEMPT = tuple(_COLUMNS[AttemptEntry])
 
 
-def _replacing(model: type[models.Model], columns: Sequence[str], states: Sequence[str]) -> str:
-    table = model._meta.db_table
+def _replacing(model: type[models.Model], columns: Sequence[str]) -> str:
     changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "request_id")
-    among = ", ".join(f"'{state}'" for state in states)
-    return f"DO UPDATE SET {changed} WHERE {table}.state IN ({among})"
+    among = ", ".join(f"'{state}'" for state in _OPEN)
+    return f"DO UPDATE SET {changed} WHERE {model._meta.db_table}.state IN ({among})"
 
 
-_ENDS = _replacing(RequestEntry, _END, _OPEN)
-_ENDS_ATTEMPT = _replacing(AttemptEntry, _ATTEMPT, _OPEN)
+_ENDS = _replacing(RequestEntry, _COLUMNS)
+_ENDS_ATTEMPT = _replacing(AttemptEntry, _ATTEMPT_COLUMNS)

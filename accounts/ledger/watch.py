@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from django.db.models import F
 
+from accounts.ledger.lines import ENDING
 from accounts.ledger.rows import AttemptEntry, LedgerProcess, RequestEntry
 from accounts.ledger.sums import add, sums_of
 from accounts.ledger.table import BATCH, again
@@ -93,5 +94,5 @@ def _some(process: str) -> int:
     AttemptEntry.objects.filter(request_id__in=pks, state="reserved").update(
         state="orphaned", outcome="process_died"
     )
-    add(sums_of(RequestEntry.objects.filter(pk__in=pks).values()), {})
+    add(sums_of(RequestEntry.objects.filter(pk__in=pks).values_list(*ENDING)), {})
     return len(pks)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+from accounts.ledger.lines import ATTEMPT as PLACES
+from accounts.ledger.lines import ATTEMPT_END, ENDING, OPENING
 
 AT = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 OPEN: dict[str, Any] = {
@@ -46,19 +50,20 @@ ATTEMPT: dict[str, Any] = {
 }
 
 
-def line(said: dict[str, Any]) -> bytes:
+def line(*said: Any) -> bytes:
     return json.dumps(said).encode() + b"\n"
+
+
+def placed(names: Sequence[str], values: Mapping[str, Any]) -> list[Any]:
+    """The values in their places, and at the end those that have none."""
+    more = [value for name, value in values.items() if name not in names]
+    return [values[name] for name in names] + more
 
 
 def opening(name: str = "req_1", number: int = 1, **changes: Any) -> bytes:
     """Before an attempt; the first of them opens the request."""
-    said: dict[str, Any] = {
-        "request_id": name,
-        "attempt": {"number": number, "state": "reserved", **ATTEMPT},
-    }
-    if number == 1:
-        said["open"] = {**OPEN, **changes}
-    return line(said)
+    attempt = placed(PLACES, {"number": number, "state": "reserved", **ATTEMPT})
+    return line("a", name, placed(OPENING, {**OPEN, **changes}) if number == 1 else None, attempt)
 
 
 def ending(name: str = "req_1", attempts: int = 1, state: str = "settled", **changes: Any) -> bytes:
@@ -95,4 +100,4 @@ def ending(name: str = "req_1", attempts: int = 1, state: str = "settled", **cha
         }
         for number in range(1, attempts + 1)
     ]
-    return line({"request_id": name, "end": row, "attempts": made})
+    return line("e", name, placed(ENDING, row), [placed(ATTEMPT_END, each) for each in made])

@@ -119,7 +119,7 @@ def test_a_process_that_was_only_cut_off_corrects_what_was_guessed_of_it() -> No
 
 
 def test_more_that_was_set_aside_is_charged_too() -> None:
-    raised = line({"request_id": "req_1", "raised": {"reserved_output": 8192, "reserved_cost": 82_000_000}})
+    raised = line("r", "req_1", 8192, 82_000_000)
     write([opening()], "p1")
     write([raised], "p1")
     write([raised, opening("req_2"), raised.replace(b"req_1", b"req_2")], "p1")
@@ -133,8 +133,13 @@ def test_a_bad_line_holds_up_nobody() -> None:
         b"half a li\n",
         b"[]\n",
         b"\xff\xfe\n",
-        b'{"request_id": "req_x", "open": {"at": "soon"}}\n',
-        line({"request_id": "req_y", "end": {"at": 1e300}, "attempts": []}),
+        b'["e"]\n',
+        line("a", "req_x", ["soon"], [1]),
+        opening("req_x", at="soon"),
+        ending("req_y", at=1e300),
+        line("e", "req_z", [], []),
+        line("z", "req_z", 1, 2),
+        line("a", 7, None, [1]),
         deep,
         ending("req_wrong", state="spent"),
     ]

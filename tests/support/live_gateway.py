@@ -29,6 +29,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from accounts.keys import KeyHasher, display_prefix, issue
+from accounts.ledger.lines import ATTEMPT, ATTEMPT_END, ENDING, OPENING
 from apiv1.auth import Authenticator
 from apiv1.base import Services
 from apiv1.door import Door
@@ -105,9 +106,17 @@ class Kept:
         self.lines: list[dict[str, Any]] = []
 
     def append(self, line: bytes, *, vital: bool) -> None:
-        said = orjson.loads(line)
-        assert vital is ("end" in said)
-        self.lines.append(said)
+        kind, name, *said = orjson.loads(line)
+        assert vital is (kind == "e")
+        named: dict[str, Any] = {"request_id": name}
+        if kind == "e":
+            named["end"] = dict(zip(ENDING, said[0], strict=True))
+            named["attempts"] = [dict(zip(ATTEMPT_END, each, strict=True)) for each in said[1]]
+        elif kind == "a":
+            named["attempt"] = dict(zip(ATTEMPT, said[1], strict=True))
+            if said[0] is not None:
+                named["open"] = dict(zip(OPENING, said[0], strict=True))
+        self.lines.append(named)
 
     def lost(self, reason: str) -> None:
         raise AssertionError(reason)
