@@ -24,9 +24,9 @@ from accounts.ledger.words import dollars, explain
 
 # Nobody turns more pages; whoever looks for something older filters.
 _MOST_COUNTED = 5_000
-# Choices of a filter: those used most, of the last month.
+# Choices of a filter: those used most, of the last week.
 _CHOICES = 50
-_CHOICE_DAYS = 31
+_CHOICE_DAYS = 7
 _OUTCOMES = (("ok", "ok"), ("error", "error"), ("client_gone", "client left"))
 _STATUSES = (200, 400, 401, 403, 404, 413, 422, 429, 499, 500, 502, 503, 504, 529)
 
