@@ -1,4 +1,4 @@
-"""Redis's counters of budgets against the ledger: what is under way may be on either side, the rest is told."""
+"""Redis's counters of budgets against the ledger: calls under way may be on either side, the rest is told."""
 
 from __future__ import annotations
 
