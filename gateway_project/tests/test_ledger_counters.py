@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -44,7 +45,7 @@ def test_a_counter_lies_between_what_is_spent_and_what_may_be(
     now = time.time()
     write([ending("a", at=now), ending("b", at=now), opening("c", at=now)], "p1")
     write([ending("old", at=now - 100 * 86_400), ending("free", at=now, cost=None)], "p1")
-    owner = {"key": {"key_id": 9}, "team": {"team_id": 7}, "everybody": {}}[scope]
+    owner: dict[str, Any] = {"key": {"key_id": 9}, "team": {"team_id": 7}, "everybody": {}}[scope]
     budget = Budget(id=5, unit="usd", amount=10**12, period="month", **owner)
     key = ApiKey(id=9, prefix="gw-abc", digest=b"", team=Team(7, "crew"), budgets=(budget,))
     (began,) = counters(key, now)

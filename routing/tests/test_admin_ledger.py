@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -38,7 +39,7 @@ def reader() -> Client:
 def ledger() -> None:
     """Several, of whom each filter takes some."""
     now, before = NOW.timestamp(), (NOW - timedelta(days=1)).timestamp()
-    other = {
+    other: dict[str, Any] = {
         "team_id": 8,
         "team": "others",
         "key_id": 10,
