@@ -1,4 +1,4 @@
-"""How each fault, each way to leave and each odd count ends in the ledger: state, attempts, charge, flags."""
+"""How calls end in the ledger: states, attempts, charges, flags. Faults of providers are in tests/faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from dialects.types import ModelFacts
-from pipeline.tests import faults, test_faults_before_content, test_faults_in_a_stream
+from pipeline.tests import faults
 from pipeline.tests.test_client_leaves import leave_in_the_middle, serve
 from routing.snapshot import CatalogueModel, Price
 from tests.support.fake_upstream import FakeUpstream
@@ -28,68 +28,10 @@ from tests.support.surfaces import (
 from tests.support.upstream.script import Answer, Json, Stall
 
 PAIRS = (CHAT_OPENAI, MESSAGES_ANTHROPIC)
-# What a provider may bill though it brought nothing: it was silent, or wrote what nobody can read.
-ESTIMATED = ("U5", "U6", "U10", "U16", "U12-page-whole")
-# The provider's answer to a request that is wrong.
-SETTLED = ("U24",)
-TWICE = ("U5", "U10", "U12-page-whole")
-
-
-def before_content() -> list[Any]:
-    return [
-        pytest.param(row, pair, stream, id=f"{row.id}-{'stream' if stream else 'whole'}-{pair}")
-        for row in test_faults_before_content.ROWS
-        for pair in PAIRS
-        for stream in row.stream
-        if not row.but or pair.upstream != row.but
-    ]
 
 
 def tokens(end: Mapping[str, Any]) -> int:
     return int(end["input_tokens"]) + int(end["output_tokens"])
-
-
-@pytest.mark.parametrize(("row", "pair", "stream"), before_content())
-def test_a_fault_before_any_content(
-    live: LiveGateway,
-    fake_upstream: FakeUpstream,
-    row: test_faults_before_content.Row,
-    pair: Pair,
-    stream: bool,
-) -> None:
-    faults.alone(live, pair, **row.changes)
-    faults.answers(fake_upstream, pair, row.steps)
-    answer = ask(live, pair, stream=stream)
-    end = live.ended()
-    name = f"{row.id}-{'stream' if stream else 'whole'}"
-    state = "estimated" if name.startswith(ESTIMATED) else "released"
-    state = "settled" if name.startswith(SETTLED) else state
-    assert (end["state"], end["status"], end["outcome"]) == (state, answer.status, "error")
-    assert {attempt["state"] for attempt in end["attempts"]} == {state}
-    assert end["tries"] == len(end["attempts"]) == len(live.records[0].attempts)
-    assert end["usage_source"] == ("estimated" if state == "estimated" else "")
-    assert (tokens(end) > 0) is (state == "estimated")
-    assert end["possible_double_bill"] is name.startswith(TWICE)
-    # Each was written down before it was sent.
-    opened = [line["attempt"]["number"] for line in live.ledger.lines if "attempt" in line]
-    assert opened == list(range(1, end["tries"] + 1))
-    assert "open" in live.ledger.lines[0]
-
-
-@pytest.mark.parametrize("pair", PAIRS, ids=str)
-@pytest.mark.parametrize("row", test_faults_in_a_stream.ROWS, ids=lambda row: row.id)
-def test_a_fault_within_a_stream_is_estimated_by_what_was_delivered(
-    live: LiveGateway, fake_upstream: FakeUpstream, row: test_faults_in_a_stream.Row, pair: Pair
-) -> None:
-    faults.alone(live, pair, **row.changes)
-    faults.answers(fake_upstream, pair, row.steps)
-    ask(live, pair, stream=True)
-    end = live.ended()
-    assert (end["state"], end["usage_source"], end["outcome"]) == ("estimated", "estimated", "error")
-    assert [attempt["state"] for attempt in end["attempts"]] == ["estimated"]
-    assert end["output_tokens"] > 0
-    assert end["status"] == 200
-    assert not end["possible_double_bill"]
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
