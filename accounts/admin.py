@@ -35,7 +35,7 @@ class TeamAdmin(ModelAdmin):
 
     list_display = ("name", "active_keys", "route_count", "created")
     search_fields = ("name",)
-    fields = ("name",)
+    fields = ("name", "batches")
     csv_fields: tuple[str, ...] = ("name", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:

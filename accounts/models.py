@@ -54,6 +54,13 @@ class Team(models.Model):
         default="normal",
         help_text="Who waits and who is refused first when there is too much to do.",
     )
+    batches = models.BooleanField(
+        "batches beside limits",
+        # What a batch uses is counted by nobody here.
+        default=False,
+        help_text="On: its keys may make batches although limits or budgets hold for them. What a batch uses "
+        "is not counted against those; the models in it are checked in any case.",
+    )
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

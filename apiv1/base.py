@@ -26,6 +26,7 @@ from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, SIZE, Detail, Famil
 from pipeline.call import Call, Handler, Refusal, Reply
 from routing.snapshot import ApiKey, Priority, Snapshot
 
+_VERBS = ("get", "post", "delete")
 _INTERNAL = "The gateway failed on this request; its operators can look up the id."
 
 
@@ -152,9 +153,9 @@ class GatewayView(APIView):
     def _handler(self, method: str) -> Callable[[Visit], Awaitable[Reply]]:
         # HEAD is GET whose body the server leaves out.
         name = "get" if method == "HEAD" else method.lower()
-        handler = getattr(self, name, None) if name in ("get", "post") else None
+        handler = getattr(self, name, None) if name in _VERBS else None
         if handler is None:
-            offered = [verb.upper() for verb in ("get", "post") if hasattr(self, verb)]
+            offered = [verb.upper() for verb in _VERBS if hasattr(self, verb)]
             allow = ", ".join(["HEAD", *offered] if "GET" in offered else offered)
             if not offered:
                 raise GatewayError(NOT_FOUND, "There is nothing at this address.")
@@ -209,12 +210,16 @@ class GatewayView(APIView):
             except UnreadablePostError:
                 raise asyncio.CancelledError from None
 
+        async def pieces() -> AsyncIterator[bytes]:
+            yield await body()
+
         inbound = Inbound(
             method=request.method or "GET",
             path=request.path_info,
             query=scope.get("query_string", b""),
             headers=headers,
             body=body,
+            pieces=pieces,
             duplicates=duplicates,
             version=scope.get("http_version", "1.1"),
         )

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 from apiv1.base import GatewayView, Visit
 from apiv1.errors import SAFE_HEADERS, STREAM_HEADERS, request_id_headers
-from apiv1.inbound import check_media, time_limit
+from apiv1.inbound import Inbound, check_media, time_limit
 from dialects.errors import GatewayError, bad_request
 from dialects.parse import parse_json, without_bom
-from dialects.types import Dialect
+from dialects.types import Dialect, Facts, JsonObject
 from pipeline.cache_rules import CONTROL_HEADERS
-from pipeline.call import Call, Deadline, Record, Reply
+from pipeline.call import USUAL_PARCEL, Call, Deadline, Parcel, Record, Reply
 from pipeline.failover import SESSION_HEADER
 from providers.kinds import KINDS
 
@@ -29,6 +30,16 @@ _MAX_DROPPED = 1000
 _MAX_MODEL = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A request's body: as it arrived, as an object, when it was there, and how it is to travel."""
+
+    raw: bytes
+    body: JsonObject
+    started: float
+    parcel: Parcel = USUAL_PARCEL
+
+
 class CallView(GatewayView):
     """One endpoint of one dialect. The body is checked, opened as a Call, and handed to the pipeline."""
 
@@ -36,43 +47,54 @@ class CallView(GatewayView):
 
     async def post(self, visit: Visit) -> Reply:
         """The pipeline's reply with the headers that every reply has."""
-        inbound = visit.inbound
+        limit = time_limit(visit.inbound)
+        given = await self.take(visit.inbound)
+        facts = self.dialect.facts(given.body)
+        if len(facts.model) > _MAX_MODEL:
+            raise bad_request(f"The name of the model is longer than {_MAX_MODEL} characters.", "model")
+        return await self.carry(visit, self.open(visit, given, facts), limit)
+
+    async def take(self, inbound: Inbound) -> Given:
+        """What the client sent, checked and read."""
         check_media(inbound)
-        limit = time_limit(inbound)
         raw = without_bom(await inbound.body())
         # Only now: the time that the client took to send is not the gateway's.
         started = time.monotonic()
-        body = parse_json(raw)
-        facts = self.dialect.facts(body)
-        if len(facts.model) > _MAX_MODEL:
-            raise bad_request(f"The name of the model is longer than {_MAX_MODEL} characters.", "model")
-        key, snapshot = visit.key, visit.snapshot
+        return Given(raw, parse_json(raw), started)
+
+    def open(self, visit: Visit, given: Given, facts: Facts) -> Call:
+        """The call, with a record of its own."""
+        inbound, key, snapshot = visit.inbound, visit.key, visit.snapshot
         record = Record(
             request_id=inbound.request_id,
             surface=self.surface,
-            started=started,
+            started=given.started,
             model=facts.model,
             stream=facts.stream,
             key_prefix=key.prefix,
             team=key.team.name,
             revision=snapshot.revision,
         )
-        call = Call(
+        return Call(
             dialect=self.dialect,
-            raw=raw,
-            body=body,
+            raw=given.raw,
+            body=given.body,
             facts=facts,
             caller=key,
             snapshot=snapshot,
             record=record,
             headers={name: inbound.headers[name] for name in _SEEN if name in inbound.headers},
+            parcel=given.parcel,
         )
+
+    async def carry(self, visit: Visit, call: Call, limit: float | None) -> Reply:
+        """What becomes of the call. `limit`: the client's own, in seconds."""
         if limit is not None:
             call.deadline = Deadline.after(limit)
         visit.call = call
         reply = await visit.services.handler(call)
-        record.first_byte = time.monotonic()
-        record.status = reply.status
+        call.record.first_byte = time.monotonic()
+        call.record.status = reply.status
         reply.call = call
         safe = STREAM_HEADERS if call.facts.stream else SAFE_HEADERS
         reply.headers += [*safe, *request_id_headers(call.id), *_told(call)]

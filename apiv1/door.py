@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from apiv1.base import GatewayView, Services
+from apiv1.caps import LARGER, MAX_BODY
 from apiv1.errors import draining, error_reply
 from apiv1.inbound import Inbound, Presence, read_headers
 from apiv1.reader import EXTENSION, Reader
@@ -25,10 +26,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# A prompt of a million tokens is about 5 MB; the rest is room for images. Providers take 20 to 32 MB.
-MAX_BODY = 20 * 1024 * 1024
-# The largest body over a line of 3 Mbit/s; whoever is slower holds memory too long.
+# The largest usual body over a line of 3 Mbit/s; whoever is slower holds memory too long. Where an address
+# takes more there is more time.
 BODY_SECONDS = 60.0
+# A body that is passed on as it comes holds little; its sender may rest for so long.
+PIECE_SECONDS = 60.0
 # How long a refused body is still read, and thrown away, after the reply: closing at once would reset the
 # connection, and a client that is still sending would never see why.
 LINGER_SECONDS = 2.0
@@ -72,7 +74,8 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request. Raises CancelledError only when the server itself cancels it."""
-        passage = _Passage(receive, self._max_body, self._body_seconds)
+        cap = LARGER.get(scope["path"], self._max_body)
+        passage = _Passage(receive, cap, self._body_seconds * max(1.0, cap / MAX_BODY))
         self._open.add(passage)
         try:
             await self._serve(scope, passage, send)
@@ -95,6 +98,7 @@ class Door:
             query=scope["query_string"],
             headers=headers,
             body=passage.body,
+            pieces=passage.pieces,
             duplicates=duplicates,
             presence=passage.presence,
             version=scope.get("http_version", "1.1"),
@@ -136,6 +140,9 @@ class Door:
             await send({"type": "http.response.start", "status": reply.status, "headers": head})
             async for piece in stream:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if stream.broken:
+                # A reply without an end: the server breaks the connection, which is all that can be told.
+                return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             # The client has all of it, and may go without disturbing what is still to be done.
             passage.end()
@@ -144,6 +151,8 @@ class Door:
                 raise
             passage.stay()
             await stream.aclose()
+            if reply.opaque:
+                return
             last = reply.call.dialect.error_event(draining(), reply.call.id)
             await send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
@@ -181,8 +190,7 @@ class _Passage:
 
     async def body(self) -> bytes:
         """The whole body; from then on a client that leaves ends the request."""
-        if self.announced.isdecimal() and (len(self.announced) > 12 or int(self.announced) > self._max_body):
-            raise _too_large(self._max_body)
+        self._check_announced()
         try:
             async with asyncio.timeout(self._seconds):
                 body = await self._whole()
@@ -193,17 +201,46 @@ class _Passage:
         self._watch = asyncio.create_task(self._notice())
         return body
 
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """The body as it comes; when it is complete, a client that leaves ends the request."""
+        self._check_announced()
+        size = 0
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(PIECE_SECONDS):
+                    part, more = await self._part()
+            except TimeoutError:
+                raise GatewayError(
+                    SLOW_REQUEST, f"Nothing of the request body arrived within {PIECE_SECONDS:g} seconds."
+                ) from None
+            size += len(part)
+            if size > self._max_body:
+                raise _too_large(self._max_body)
+            if not more:
+                self._watch = asyncio.create_task(self._notice())
+            if part:
+                yield part
+
+    def _check_announced(self) -> None:
+        if self.announced.isdecimal() and (len(self.announced) > 12 or int(self.announced) > self._max_body):
+            raise _too_large(self._max_body)
+
+    async def _part(self) -> tuple[bytes, bool]:
+        """The next part of the body, and whether there is more."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.presence.lost = "client_gone"
+            raise asyncio.CancelledError
+        more: bool = message.get("more_body", False)
+        self._read = not more
+        return message.get("body", b""), more
+
     async def _whole(self) -> bytes:
         parts: list[bytes] = []
         size = 0
         while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.presence.lost = "client_gone"
-                raise asyncio.CancelledError
-            part: bytes = message.get("body", b"")
-            more = message.get("more_body", False)
-            self._read = not more
+            part, more = await self._part()
             size += len(part)
             if size > self._max_body:
                 raise _too_large(self._max_body)

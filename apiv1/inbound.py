@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote
@@ -27,15 +27,16 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """`path` is without root path and query; `headers` are lower case; `body` reads the whole body, once
-    (GatewayError 413 or 408); `duplicates` names single-valued headers that came twice; `version` is that of
-    HTTP."""
+    """`path` is without root path and query; `headers` are lower case; `body` reads the whole body and
+    `pieces` gives it as it comes, either of them once (GatewayError 413 or 408); `duplicates` names
+    single-valued headers that came twice; `version` is that of HTTP."""
 
     method: str
     path: str
     query: bytes
     headers: dict[str, str]
     body: Callable[[], Awaitable[bytes]]
+    pieces: Callable[[], AsyncIterator[bytes]]
     duplicates: frozenset[str] = frozenset()
     presence: Presence = field(default_factory=Presence)
     version: str = "1.1"
@@ -71,15 +72,20 @@ def check_host(inbound: Inbound) -> None:
         raise bad_request("The Host header is not a name with an optional port.", code="invalid_host")
 
 
-def check_media(inbound: Inbound) -> None:
-    """Refuse what is not JSON in UTF-8, uncompressed. A missing content type passes as JSON."""
-    headers = inbound.headers
+def check_plain(inbound: Inbound) -> None:
+    """Refuse a body that is compressed, or of two types."""
     for name in ("content-type", "content-encoding"):
         if name in inbound.duplicates:
             raise bad_request(f"The header {name} was sent twice.", code="invalid_header")
-    encoding = headers.get("content-encoding", "identity").strip().lower()
+    encoding = inbound.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        raise GatewayError(MEDIA, "Compressed request bodies are not supported; send the JSON as it is.")
+        raise GatewayError(MEDIA, "Compressed request bodies are not supported; send the body as it is.")
+
+
+def check_media(inbound: Inbound) -> None:
+    """Refuse what is not JSON in UTF-8, uncompressed. A missing content type passes as JSON."""
+    check_plain(inbound)
+    headers = inbound.headers
     media, _, parameters = headers.get("content-type", "application/json").partition(";")
     media = media.strip().lower()
     if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):

@@ -15,7 +15,8 @@ Fault = Callable[[str, BaseException], None]
 
 
 class Pieces:
-    """A streamed reply's body. Whatever fails is said in-band, as the last piece.
+    """A streamed reply's body. Whatever fails is said in-band, as the last piece; where there is no place for
+    that, `broken` says that the pieces are over and not complete.
 
     Whoever writes it calls `aclose` in the end, whatever happens and whether or not a piece was taken: an
     iterator and no generator, because a generator that was never started has no end that would run.
@@ -35,6 +36,8 @@ class Pieces:
         self._fault = fault
         self._presence = presence
         self._lingering = lingering
+        self._opaque = reply.opaque
+        self.broken = False
         self._over = False
         self._left = False
         self._reading: asyncio.Future[bytes] | None = None
@@ -54,6 +57,11 @@ class Pieces:
             raise
         except Exception as error:  # noqa: BLE001 - the door: a stream that has begun must still be ended in-band
             self._over = True
+            if self._opaque:
+                self.broken = True
+                if not isinstance(error, GatewayError):
+                    self._failed(error)
+                raise StopAsyncIteration from None
             return self._failed(error)
 
     async def aclose(self) -> None:
@@ -127,10 +135,16 @@ async def _one(body: Body) -> bytes:
     return await anext(body)
 
 
+class BrokenAnswerError(Exception):
+    """The end of a body that is not complete, for a server that then breaks the connection."""
+
+
 async def closing(pieces: Pieces) -> AsyncGenerator[bytes]:
     """The pieces for a writer that closes what it iterates over only if that is a generator."""
     try:
         async for piece in pieces:
             yield piece
+        if pieces.broken:
+            raise BrokenAnswerError
     finally:
         await pieces.aclose()

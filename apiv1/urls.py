@@ -5,6 +5,18 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from apiv1.base import GatewayView
+from apiv1.kept import Batch, Batches, File, Files
+from apiv1.media import (
+    ImageEdits,
+    Images,
+    ImageVariations,
+    Moderations,
+    Rerank,
+    ResponseTokens,
+    Speech,
+    Transcriptions,
+    Translations,
+)
 from apiv1.views import (
     ChatCompletions,
     Completions,
@@ -21,18 +33,31 @@ from apiv1.views import (
 )
 
 EXACT: dict[str, type[GatewayView]] = {
+    "/v1/audio/speech": Speech,
+    "/v1/audio/transcriptions": Transcriptions,
+    "/v1/audio/translations": Translations,
+    "/v1/batches": Batches,
     "/v1/chat/completions": ChatCompletions,
     "/v1/completions": Completions,
     "/v1/embeddings": Embeddings,
+    "/v1/files": Files,
+    "/v1/images/edits": ImageEdits,
+    "/v1/images/generations": Images,
+    "/v1/images/variations": ImageVariations,
     "/v1/messages": Messages,
     "/v1/messages/count_tokens": CountTokens,
     "/v1/models": Models,
+    "/v1/moderations": Moderations,
+    "/v1/rerank": Rerank,
     "/v1/responses": Responses,
+    "/v1/responses/input_tokens": ResponseTokens,
     "/health": Health,
     "/ready": Ready,
 }
 # What follows the prefix is handed to the view. The last one takes all that is left.
 PREFIXES: dict[str, type[GatewayView]] = {
+    "/v1/batches/": Batch,
+    "/v1/files/": File,
     "/v1/models/": Model,
     "/v1/responses/": KeptResponse,
     "/v1/": Unknown,

@@ -129,4 +129,5 @@ _REMOVALS: Mapping[str, tuple[bytes, Callable[[JsonObject], Removal]]] = {
     "count_tokens": (b"thinking", _unsigned),
     "chat": (SEAL.encode(), _sealed_blocks),
     "responses": (SEAL.encode(), _sealed_items),
+    "response_tokens": (SEAL.encode(), _sealed_items),
 }

@@ -19,6 +19,7 @@ from dialects.count_tokens import COUNT_TOKENS, estimated
 from dialects.embeddings import EMBEDDINGS
 from dialects.embeddings_via_ollama import EmbeddingsViaOllama
 from dialects.in_order import Ends, InOrder
+from dialects.media import MEDIA_DIALECTS, RESPONSE_TOKENS, estimated_tokens
 from dialects.messages import MESSAGES
 from dialects.messages_via_chat import MessagesViaChat
 from dialects.messages_via_ollama import MessagesViaOllama
@@ -41,6 +42,7 @@ DIALECTS: Mapping[str, Dialect] = {
         OLLAMA_GENERATE,
         RESPONSES,
         COUNT_TOKENS,
+        *MEDIA_DIALECTS,
     )
 }
 
@@ -72,7 +74,10 @@ TRANSLATORS: Mapping[tuple[str, str], Callable[[], Translator]] = {
 }
 
 # What the gateway answers by itself where the provider has no such call.
-LOCAL: Mapping[str, Callable[[Facts], JsonObject]] = {COUNT_TOKENS.name: estimated}
+LOCAL: Mapping[str, Callable[[Facts], JsonObject]] = {
+    COUNT_TOKENS.name: estimated,
+    RESPONSE_TOKENS.name: estimated_tokens,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from gateway_project.memory import memory_share
 from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge
 from pipeline.breaker_share import BreakerShare
-from pipeline.build import build
+from pipeline.build import Keeps, build
 from pipeline.cache_keeper import Keeper
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
@@ -63,6 +63,7 @@ from providers.transport import HttpTransport
 from providers.wire import Transport
 from routing.allowances import Budget
 from routing.loss_table import LossTable
+from routing.owned_table import OwnedTable
 from routing.snapshot import EMPTY
 from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
@@ -123,7 +124,7 @@ class Gateway:
                 [metrics, requests, health, losses, ledger],
                 Means(live, random.random),
                 treasury,
-                self._semantic.answers,
+                Keeps(self._semantic.answers, OwnedTable()),
             ),
             book=_DoorBooks([metrics, requests]),
             status=self._status,

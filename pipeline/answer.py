@@ -36,6 +36,13 @@ _SAID: Mapping[str, str] = {
     "ollama_generate": "response",
     "embeddings": "",
     "ollama_embed": "",
+    "images": "",
+    "image_edits": "",
+    "image_variations": "",
+    "speech": "",
+    "transcriptions": "text",
+    "translations": "text",
+    "rerank": "",
 }
 
 # What proxies in front of a provider answer with.
@@ -157,20 +164,23 @@ async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, atte
         raise invalid_response("The provider's answer is not valid JSON.") from None
     if not isinstance(answer, dict) or not exchange.dialect.is_answer(answer):
         raise invalid_response("The provider's answer is not of the expected form.")
-    call.record.usage = exchange.dialect.usage(answer) or _estimated(call, exchange.dialect, answer)
+    dialect = exchange.dialect
+    call.record.usage = dialect.usage(answer) or estimated(call, dialect, answer)
     if exchange.translator is not None:
         raw = orjson.dumps(exchange.translator.response(answer))
     return Reply(200, list(JSON_HEADERS), raw)
 
 
-def _estimated(call: Call, dialect: Dialect, answer: JsonObject) -> Usage | None:
-    """Usage of an answer whose provider did not count; None for a call that uses no model."""
+def estimated(call: Call, dialect: Dialect, answer: JsonObject | int) -> Usage | None:
+    """Usage of an answer, or of so many characters, whose provider did not count; None for a call that
+    uses no model."""
     said = _SAID.get(dialect.name)
     if said is None:
         return None
+    chars = answer if isinstance(answer, int) else _chars(answer.get(said))
     return Usage(
         input_tokens=estimate.tokens(call.facts.prompt_chars),
-        output_tokens=estimate.tokens(_chars(answer.get(said))),
+        output_tokens=estimate.tokens(chars),
         source="estimated",
     )
 

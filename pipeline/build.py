@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline.cache import Cache
 from pipeline.call import Handler
 from pipeline.errand import Means
 from pipeline.failover import Failover
 from pipeline.fanout import Fanout
+from pipeline.keeper import Keeper
 from pipeline.observe import Book, Observe
 from pipeline.provider_limits import ProviderLimits
 from pipeline.purse import Purse, Treasury
 from pipeline.semantic.stage import Answers, SemanticCache
 from pipeline.upstream import Upstream
 from providers.wire import Transport
+from routing.ownership import Ownership
+
+
+@dataclass(frozen=True, slots=True)
+class Keeps:
+    """What outlives a call: answers that are given again, and who owns which file."""
+
+    answers: Answers
+    ownership: Ownership
 
 
 def build(
-    transports: Mapping[str, Transport],
-    books: Sequence[Book],
-    means: Means,
-    treasury: Treasury,
-    answers: Answers,
+    transports: Mapping[str, Transport], books: Sequence[Book], means: Means, treasury: Treasury, keeps: Keeps
 ) -> Handler:
     """The whole pipeline as one handler."""
-    handler: Handler = Upstream(transports, treasury.ledger)
-    handler = Fanout(handler)
-    handler = Failover(handler, means, ProviderLimits(treasury))
-    handler = SemanticCache(handler, answers)
-    handler = Cache(handler, answers.shelf)
+    limits = ProviderLimits(treasury)
+    asks: Handler = Upstream(transports, treasury.ledger)
+    handler: Handler = Fanout(asks)
+    handler = Failover(handler, means, limits)
+    handler = SemanticCache(handler, keeps.answers)
+    handler = Cache(handler, keeps.answers.shelf)
+    handler = Keeper(handler, asks, (means, limits), keeps.ownership)
     handler = Purse(handler, treasury)
     handler = Observe(handler, books)
-    answers.embedders.route_through(handler)
+    keeps.answers.embedders.route_through(handler)
     return handler

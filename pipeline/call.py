@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from dialects.form import Form
 from dialects.types import Dialect, Facts, JsonObject, Usage
-from providers.wire import USUAL_TIMEOUTS, Timeouts
+from providers.wire import USUAL_TIMEOUTS, Timeouts, Upload
+from routing.ownership import FIRST_PAGE, Kind, Page
 from routing.snapshot import ApiKey, Credential, Integrity, Losses, Price, Route, Snapshot, Target
 
 # How a call ended: `ok`, a client that left, or an error (in the reply or within its stream).
@@ -126,6 +128,38 @@ class Record:
     attempts: list[Attempt] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """How a request travels where it is not JSON posted to the path of its dialect.
+
+    `tail`: appended to that path; `content_type` "": there is no body. `form`: a body with files, which can
+    be changed field by field; `upload`: a body that is not held but passed on as it comes. `once`: it must
+    not be made twice, so only what was surely not begun is tried again.
+    """
+
+    content_type: str = "application/json"
+    method: str = "POST"
+    tail: str = ""
+    form: Form | None = None
+    upload: Upload | None = None
+    once: bool = False
+
+
+USUAL_PARCEL = Parcel()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client wants of files or batches. `provider`: where a new file should go, "" where it does not
+    say."""
+
+    kind: Kind
+    verb: Literal["create", "list", "get", "content", "delete", "cancel"]
+    id: str = ""
+    page: Page = FIRST_PAGE
+    provider: str = ""
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way. `raw` is the body as it arrived, `body` the same parsed once: neither is
@@ -155,6 +189,8 @@ class Call:
     awaited: bool = False
     reason: str = "first"
     when_kept: Callable[[], Awaitable[None]] | None = None
+    parcel: Parcel = USUAL_PARCEL
+    wish: Wish | None = None
     reply_headers: list[tuple[str, str]] = field(default_factory=list)
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _closed: bool = False
@@ -204,7 +240,8 @@ class Body(Protocol):
 class Reply:
     """What goes back: status, headers (lower case), and a whole body or its pieces.
 
-    A body of pieces tells a provider's failure in-band as its last piece. Whoever writes it calls
+    A body of pieces tells a provider's failure in-band as its last piece; one that is `opaque`, such as
+    sound, raises it, and only a broken connection can tell the client. Whoever writes it calls
     `call.close()` and then `aclose` on the body, whatever happens; a reply without a call has nothing to
     close.
     """
@@ -213,6 +250,7 @@ class Reply:
     headers: list[tuple[str, str]]
     body: bytes | Body
     call: Call | None = None
+    opaque: bool = False
 
 
 Handler = Callable[[Call], Awaitable[Reply]]

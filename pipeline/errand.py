@@ -14,6 +14,7 @@ from pipeline.call import Call, Record, Reply
 from pipeline.failures import DEADLINE_CODES
 from pipeline.live import LiveState, Ticket
 from pipeline.outcomes import Outcome, judge
+from pipeline.repeats import repeatable
 from providers.wire import Timeouts
 from routing.plan import Draw, Plan
 from routing.snapshot import AS_PROVIDED, FailureClass, Patience, Target
@@ -131,6 +132,8 @@ class Errand:
         self._failed = target, error
         other_key = self._note(outcome, error, target)
         if self._asked == MAX_ATTEMPTS or self._call.deadline.remaining() <= 0:
+            raise error
+        if not repeatable(self._call, error):
             raise error
         if not self._live.may_retry(ticket.place):
             self._call.record.budget_spent = True

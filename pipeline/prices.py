@@ -27,7 +27,7 @@ _MAY_BE_BILLED = frozenset(
     }
 )
 # Calls that use no model.
-_FREE = frozenset({"count_tokens"})
+_FREE = frozenset({"count_tokens", "response_tokens", "moderations", "files", "file_content", "batches"})
 
 
 def cost(price: Price, usage: Usage) -> int | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from dialects import estimate
 from dialects.chat import CHAT, ChatTap
 from dialects.errors import UPSTREAM_BAD, Detail, GatewayError
+from dialects.media import PassedTap
 from dialects.messages import PING
 from dialects.sse import COMMENT
 from dialects.types import Dialect, Event, TellsFailure, Translator, Usage
@@ -175,6 +176,8 @@ class Relay:
                     raise truncated()
                 self._failure = truncated()
             return out
+        if isinstance(self._tap, PassedTap) and not is_open and self._tap.end():
+            return b""
         ended = self._tap.ended if isinstance(self._tap, ChatTap) else ()
         if is_open or len(ended) < self._call.facts.n or self._upstream.name != CHAT.name:
             raise truncated()

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from dialects.errors import GatewayError, bad_request
+from dialects.media import PassedDialect
 from dialects.parse import merge_patch, splice
 from dialects.seals import foreign_reasoning
 from dialects.table import DIALECTS, TRANSLATORS
@@ -48,13 +49,13 @@ def translate(call: Call, target: Target, spoken: str) -> Exchange:
     model = target.upstream_model or call.facts.model
     client = call.dialect.name
     dialect = DIALECTS[spoken]
-    path = kind.paths[spoken]
+    path = kind.passes.get(spoken) or kind.paths[spoken]
     if spoken == client:
         removed, lost = foreign_reasoning(client, call.raw, call.body)
         # Another target may have been tried before, with a translator that dropped something.
         _note_losses(call, lost)
         patch = _patch(call, target, model, removed)
-        return Exchange(dialect, None, path, splice(call.raw, patch) if patch else call.raw)
+        return Exchange(dialect, None, path, _spliced(call, patch) if patch else call.raw)
     translator = TRANSLATORS[client, spoken]()
     body = translator.request(call.body, known(call, target))
     if not kind.stream_usage:
@@ -63,6 +64,11 @@ def translate(call: Call, target: Target, spoken: str) -> Exchange:
         body = merge_patch(body, target.body_patch)
     _note_losses(call, translator.dropped)
     return Exchange(dialect, translator, path, orjson.dumps(body))
+
+
+def _spliced(call: Call, patch: dict[str, Any]) -> bytes:
+    form = call.parcel.form
+    return splice(call.raw, patch) if form is None else form.splice(patch)
 
 
 def _note_losses(call: Call, names: list[str]) -> None:
@@ -83,7 +89,7 @@ def _would_lose(names: Sequence[str]) -> GatewayError:
 def _patch(call: Call, target: Target, model: str, removed: JsonObject) -> dict[str, Any]:
     """Top-level fields that must differ from what the client sent; `removed`: those that do already."""
     patch: dict[str, Any] = dict(removed)
-    if model != call.facts.model:
+    if model and model != call.body.get("model"):
         patch["model"] = model
     facts = call.facts
     asks = facts.stream and not facts.include_usage and call.dialect.name in ("chat", "completions")
@@ -105,23 +111,25 @@ def upstream_request(call: Call, target: Target, exchange: Exchange) -> Upstream
     timeouts = call.timeouts
     left = call.deadline.remaining()
     first_byte = timeouts.first_byte_stream if call.facts.stream else timeouts.first_byte
+    parcel = call.parcel
     return UpstreamRequest(
-        method="POST",
-        url=provider.base_url + exchange.path,
+        method=parcel.method,
+        url=provider.base_url + exchange.path + parcel.tail,
         headers=_headers(call, target, exchange),
-        body=exchange.body,
+        body=exchange.body if parcel.upload is None else parcel.upload,
         connect=min(timeouts.connect, left),
         first_byte=min(first_byte, left),
         idle=timeouts.idle,
         allow_private=provider.allow_private,
+        fresh=parcel.once,
     )
 
 
 def _headers(call: Call, target: Target, exchange: Exchange) -> dict[str, str]:
     kind = target.provider.kind
     headers = {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if call.facts.stream else "application/json",
+        "content-type": call.parcel.content_type,
+        "accept": _accepted(call),
         # A compressed stream arrives in blocks, not token by token.
         "accept-encoding": "identity",
         **kind.headers,
@@ -136,4 +144,12 @@ def _headers(call: Call, target: Target, exchange: Exchange) -> dict[str, str]:
             headers["authorization"] = "Bearer " + secret
         else:
             headers[kind.auth] = secret
+    if not call.parcel.content_type:
+        del headers["content-type"]
     return headers
+
+
+def _accepted(call: Call) -> str:
+    if isinstance(call.dialect, PassedDialect) and call.dialect.raw != "never":
+        return "*/*"
+    return "text/event-stream" if call.facts.stream else "application/json"

@@ -20,7 +20,10 @@ from routing.snapshot import ApiKey, Price
 # needs beyond it is reserved as it comes.
 USUAL_OUTPUT = 4096
 # Calls whose answer is no text.
-_SILENT = frozenset({"embeddings", "ollama_embed", "count_tokens"})
+_SILENT = frozenset(
+    {"embeddings", "ollama_embed", "count_tokens", "response_tokens", "moderations", "rerank"}
+    | {"files", "file_content", "batches"}
+)
 # A period's counter is kept until the last call that began in it is over.
 _GRACE_SECONDS = 86_400.0
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 
 import orjson
 
 from dialects.errors import INTERNAL, GatewayError, bad_request
+from dialects.media import PassedDialect
 from dialects.table import LOCAL, choose
 from pipeline.answer import JSON_HEADERS, refusal, streamed, whole
-from pipeline.call import Attempt, Call, Reply
+from pipeline.call import Attempt, Call, Deadline, Reply
 from pipeline.failures import as_gateway_error, out_of_time
 from pipeline.ledger import NOBODY, Ledger
+from pipeline.passed import passed
 from pipeline.relay import Try
 from pipeline.request import Exchange, known, translate, upstream_request
-from providers.wire import Transport, UpstreamError
+from providers.wire import Transport, UpstreamError, UpstreamResponse
 from routing.snapshot import Target
 
 
@@ -32,8 +34,10 @@ class Upstream:
         target = call.target
         assert target is not None, "failover sets the target"  # noqa: S101 - a programmer's error, not input
         model = target.upstream_model or call.facts.model
-        offered = target.provider.kind.dialects(model)
-        spoken = choose(call.dialect.name, offered, call.facts, partial(known, call, target))
+        kind, client = target.provider.kind, call.dialect.name
+        spoken: str | None = client
+        if client not in kind.passes:
+            spoken = choose(client, kind.dialects(model), call.facts, partial(known, call, target))
         if spoken is None:
             return _without_provider(call)
         exchange = translate(call, target, spoken)
@@ -76,10 +80,13 @@ class Upstream:
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, attempt: Attempt) -> Reply:
         transport = self._transports[target.provider.kind.transport]
         deadline = call.deadline.sooner(call.timeouts.total)
-        response = await transport.send(upstream_request(call, target, exchange))
+        sending = transport.send(upstream_request(call, target, exchange))
+        response = await (sending if call.parcel.upload is None else _in_time(sending, deadline))
         try:
             attempt.status = response.status
             attempt.upstream_request_id = _request_id(response.headers)
+            if isinstance(exchange.dialect, PassedDialect) and 200 <= response.status < 300:
+                return await passed(call, exchange, response, Try(attempt, deadline))
             if response.status != 200:
                 raise await refusal(exchange, response)
             if call.facts.stream:
@@ -100,6 +107,15 @@ def _without_provider(call: Call) -> Reply:
             code="model_not_found",
         )
     return Reply(200, [*JSON_HEADERS, ("x-gateway-estimated", "true")], orjson.dumps(local(call.facts)))
+
+
+async def _in_time(sending: Awaitable[UpstreamResponse], deadline: Deadline) -> UpstreamResponse:
+    """An upload takes as long as its client, and has no longer than the whole call."""
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            return await sending
+    except TimeoutError:
+        raise out_of_time() from None
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:

@@ -47,6 +47,8 @@ class Connection(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self._rest = _NOTHING  # what of the request is still to be handed to the network
         self._flushed = True  # the network has taken all that it was handed
+        self._more = False  # the request's body is still to come, by `put`
+        self._writer: asyncio.Future[None] | None = None  # who waits until it is flushed
         self._owner = owner
         self._exchange: Exchange | None = None
         self._served = 0
@@ -76,7 +78,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def all_sent(self) -> bool:
         """False while a part of the request still waits to be written."""
-        return self._flushed and not self._rest
+        return self._flushed and not self._rest and not self._more
 
     def send(self, head: bytes, body: bytes, limits: Limits) -> Exchange:
         """Write a request; the answer, or the failure, comes to the exchange."""
@@ -94,10 +96,49 @@ class Connection(asyncio.BufferedProtocol):
             self._write_more()
         return exchange
 
+    def begin(self, head: bytes, limits: Limits) -> Exchange:
+        """Write the head of a request whose body follows by `put`, and ends with `complete`."""
+        self._more = True
+        return self.send(head, b"", limits)
+
+    async def put(self, data: bytes) -> bool:
+        """Write a piece of the body, and wait until the network has taken it. False: no more is wanted,
+        because an answer has begun or the connection is gone."""
+        if self._has_word():
+            await asyncio.sleep(0)
+        exchange = self._exchange
+        if exchange is None or self._transport is None or not self._wanted():
+            return False
+        exchange.postpone()
+        self._transport.write(data)
+        while self._wanted() and not self._flushed:
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+        return self._wanted()
+
+    def complete(self, last: bytes) -> None:
+        """The body is over; `last` is what ends it."""
+        self._more = False
+        if self._exchange is not None and self._transport is not None:
+            self._exchange.postpone()
+            self._transport.write(last)
+
+    def _wanted(self) -> bool:
+        return self._exchange is not None and not self._exchange.status and self.usable
+
+    def _let_go(self) -> None:
+        """Whoever waits to write looks again."""
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+
     def abandon(self) -> None:
         """Close at once, without another word, whatever is under way."""
         self._exchange = None
         self._rest = _NOTHING
+        self._let_go()
         if self._transport is not None:
             self._transport.abort()
 
@@ -137,6 +178,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._flushed = True
+        self._let_go()
         self._write_more()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
@@ -172,6 +214,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._let_go()
         self._owner.forget(self)
         exchange, self._exchange = self._exchange, None
         if exchange is None:
@@ -226,6 +269,7 @@ class Connection(asyncio.BufferedProtocol):
         self._in_head = False
         exchange.status = status
         exchange.headers = self._headers
+        self._let_go()
 
     def on_body(self, body: bytes) -> None:
         if self._exchange is not None and not self._complete:

@@ -42,6 +42,7 @@ class Exchange:
         "_connection",
         "_ended",
         "_error",
+        "_first_byte",
         "_idle",
         "_last",
         "_loop",
@@ -61,6 +62,7 @@ class Exchange:
         first_byte, idle = limits
         self._loop = asyncio.get_running_loop()
         self._connection: Line | None = connection
+        self._first_byte = first_byte
         self._idle = idle
         self._pieces: list[bytes] = []
         self._size = 0
@@ -109,6 +111,12 @@ class Exchange:
             if self._connection is not None:
                 self._connection.resume()
         return data
+
+    def postpone(self) -> None:
+        """The request is still on its way: the time for an answer begins anew."""
+        if self._timer is not None and not self.status:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._first_byte, self._first_byte_over)
 
     def nudge(self) -> None:
         """End the wait of a consumer, if there is one, without a piece."""

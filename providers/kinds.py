@@ -20,6 +20,7 @@ class Kind:
     preference when the client's own dialect is not among them. `headers`: sent with every request.
     `forward`: client headers that may travel when client and upstream speak the same dialect; those that
     belong to no dialect (`idempotency-key`) travel in any case.
+    `passes`: surfaces that nobody translates, with their paths: whoever lacks one cannot be asked for it.
     `only`: dialect name to a pattern of the models that speak it, where not all do.
     `stream_usage`: a chat stream reports usage only when asked by `stream_options`, so the gateway asks;
     False: it always reports, and refuses a body with that field, so the gateway takes it out.
@@ -34,6 +35,7 @@ class Kind:
     needs_credential: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     forward: frozenset[str] = frozenset()
+    passes: Mapping[str, str] = field(default_factory=dict)
     only: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
     stream_usage: bool = True
     # A path that answers cheaply and without cost, for "test this provider".
@@ -48,6 +50,19 @@ _OPENAI_PATHS = {
     "chat": "/chat/completions",
     "completions": "/completions",
     "embeddings": "/embeddings",
+}
+# A server that has only some of them says so itself.
+_OPENAI_PASSES = {
+    "images": "/images/generations",
+    "image_edits": "/images/edits",
+    "image_variations": "/images/variations",
+    "speech": "/audio/speech",
+    "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
+    "moderations": "/moderations",
+    "files": "/files",
+    "file_content": "/files",
+    "batches": "/batches",
 }
 
 # On OpenAI itself only the instruct and base models answer /completions; the chat models refuse it.
@@ -65,6 +80,7 @@ KINDS: Mapping[str, Kind] = {
             paths={**_OPENAI_PATHS, "responses": "/responses"},
             auth="bearer",
             forward=frozenset({"openai-beta", "idempotency-key"}),
+            passes={**_OPENAI_PASSES, "response_tokens": "/responses/input_tokens"},
             only={"completions": _OPENAI_COMPLETION_MODELS},
         ),
         Kind(
@@ -100,6 +116,7 @@ KINDS: Mapping[str, Kind] = {
             auth="bearer",
             needs_credential=False,
             forward=frozenset({"openai-beta", "idempotency-key"}),
+            passes={**_OPENAI_PASSES, "rerank": "/rerank"},
         ),
         Kind(
             name="azure_openai",
@@ -109,6 +126,7 @@ KINDS: Mapping[str, Kind] = {
             paths={**_OPENAI_PATHS, "responses": "/responses"},
             auth="api-key",
             forward=frozenset({"openai-beta", "idempotency-key"}),
+            passes={**_OPENAI_PASSES, "response_tokens": "/responses/input_tokens"},
             # Names of deployments, which are mostly called as their models.
             only={"completions": _OPENAI_COMPLETION_MODELS},
         ),
@@ -118,6 +136,7 @@ KINDS: Mapping[str, Kind] = {
             base_url="https://api.mistral.ai/v1",
             paths={"chat": "/chat/completions", "embeddings": "/embeddings"},
             auth="bearer",
+            passes={"moderations": "/moderations", "transcriptions": "/audio/transcriptions"},
             # Its last chunk always has the usage, and a body with stream_options is a 422.
             stream_usage=False,
         ),

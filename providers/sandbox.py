@@ -57,11 +57,13 @@ class SandboxTransport:
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """The answer, an error reply for what OpenAI would refuse. Raises nothing."""
+        # Uploads go to kinds that keep files, of which this is none.
+        body = request.body if isinstance(request.body, bytes) else b""
         try:
             if request.url.endswith("/chat/completions"):
-                return self._chat(parse_json(request.body))
+                return self._chat(parse_json(body))
             if request.url.endswith("/embeddings"):
-                return _json(200, await _embeddings(parse_json(request.body)))
+                return _json(200, await _embeddings(parse_json(body)))
             raise GatewayError(NOT_FOUND, "The sandbox knows chat completions and embeddings.")
         except GatewayError as error:
             return _json(error.status("openai"), envelope("openai", error, ""))

@@ -14,11 +14,12 @@ from functools import lru_cache
 
 import httpx
 
+from providers.connection import Connection
 from providers.decoding import DECODED_LIMIT, decoder
 from providers.egress import Resolver
 from providers.exchange import Exchange, Limits
 from providers.pool import Key, Pool
-from providers.wire import Reason, UpstreamError, UpstreamRequest, UpstreamResponse
+from providers.wire import Reason, Upload, UpstreamError, UpstreamRequest, UpstreamResponse
 
 # What providers see of us; without it a library's name and version would go out.
 USER_AGENT = "llm-gateway"
@@ -57,8 +58,8 @@ class HttpTransport:
 
     def _outgoing(self, request: UpstreamRequest) -> httpx.Request:
         url, host = _address(request.url)
-        given = request.headers
-        pairs = [("host", host), ("content-length", str(len(request.body)))]
+        given, body = request.headers, request.body
+        pairs = [("host", host), *_framing(request)]
         if "user-agent" not in given:
             pairs.append(self._user_agent)
         pairs += [pair for pair in given.items() if pair[0] not in _OWN_HEADERS]
@@ -70,7 +71,7 @@ class HttpTransport:
             request.method,
             url,
             headers=headers,
-            stream=httpx.ByteStream(request.body),
+            stream=httpx.ByteStream(body) if isinstance(body, bytes) else _Outgoing(body),
             extensions={
                 "timeout": {
                     "connect": request.connect,
@@ -80,6 +81,7 @@ class HttpTransport:
                 },
                 "first_byte": request.first_byte,
                 "allow_private": request.allow_private,
+                "fresh": request.fresh,
             },
         )
 
@@ -126,6 +128,25 @@ class HttpResponse:
         await self._stream.aclose()
 
 
+class _Outgoing(httpx.AsyncByteStream):
+    """An upload as httpx hands it on."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._upload)
+
+
+def _framing(request: UpstreamRequest) -> list[tuple[str, str]]:
+    """The header that says where the body ends."""
+    body = request.body
+    length = len(body) if isinstance(body, bytes) else body.length
+    if length is None:
+        return [("transfer-encoding", "chunked")]
+    return [("content-length", str(length))] if length or request.method == "POST" else []
+
+
 def _nothing() -> None:
     """The nudge of an `inner` that knows none."""
 
@@ -169,9 +190,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
     """httpx's transport interface over our pool of llhttp connections.
 
     Of a request's extensions it reads "timeout" (connect; read: between two pieces of the body),
-    "first_byte" (seconds until an answer begins) and "allow_private". It raises UpstreamError, which says
-    more than httpx's exceptions: whether the request may have been sent. Of its responses, the extension
-    "nudge" ends the wait for a piece of the body with an empty one.
+    "first_byte" (seconds until an answer begins), "allow_private" and "fresh" (not on a kept connection). It
+    raises UpstreamError, which says more than httpx's exceptions: whether the request may have been sent. Of
+    its responses, the extension "nudge" ends the wait for a piece of the body with an empty one.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, resolver: Resolver | None = None) -> None:
@@ -183,12 +204,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
         timeouts: Mapping[str, float] = extensions["timeout"]
         tls = url.scheme == "https"
         key = Key(tls, url.raw_host.decode(), url.port or (443 if tls else 80), extensions["allow_private"])
-        parts = (_head(request), await _content(request), (extensions["first_byte"], timeouts["read"]))
-        exchange = await self._reuse(key, parts)
-        if exchange is None:
+        limits = (extensions["first_byte"], timeouts["read"])
+        if isinstance(request.stream, httpx.ByteStream):
+            parts = (_head(request), b"".join(request.stream), limits)
+            exchange = None if extensions.get("fresh") else await self._reuse(key, parts)
+            if exchange is None:
+                connection = await self.pool.connect(key, timeouts["connect"])
+                exchange = connection.send(*parts)
+                await exchange.head()
+        else:
+            # Never on a connection that may be stale: it could not be sent once more.
             connection = await self.pool.connect(key, timeouts["connect"])
-            exchange = connection.send(*parts)
-            await exchange.head()
+            exchange = await _upload(connection, request, limits)
         return httpx.Response(
             exchange.status,
             headers=exchange.headers,
@@ -273,10 +300,24 @@ def _head(request: httpx.Request) -> bytes:
     return head + b"\r\n\r\n"
 
 
-async def _content(request: httpx.Request) -> bytes:
-    # What HttpTransport hands over is bytes already; the general way costs 2 microseconds more.
-    stream = request.stream
-    return b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+async def _upload(connection: Connection, request: httpx.Request, limits: Limits) -> Exchange:
+    """Send a request whose body comes piece by piece, the next when the network has taken the last. A
+    provider that answers before the end is sent no more."""
+    assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - what is no bytes is a stream
+    chunked = "transfer-encoding" in request.headers
+    exchange = connection.begin(_head(request), limits)
+    try:
+        async for piece in request.stream:
+            data = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
+            if piece and not await connection.put(data):
+                break
+        else:
+            connection.complete(b"0\r\n\r\n" if chunked else b"")
+        await exchange.head()
+    except BaseException:
+        exchange.close()
+        raise
+    return exchange
 
 
 _REASONS: tuple[tuple[type[httpx.TransportError], Reason, bool], ...] = (

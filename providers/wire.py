@@ -50,18 +50,37 @@ class Timeouts:
 USUAL_TIMEOUTS = Timeouts()
 
 
+class Upload(Protocol):
+    """A request's body that is passed on as it comes, once. What its iteration raises goes to the sender."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes in all; None: not known before its end."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """A part of it was taken, and will not come again."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One HTTP request to a provider. Header names are lower case; `first_byte` and the rest in seconds."""
+    """One HTTP request to a provider. Header names are lower case; `first_byte` and the rest in seconds; of
+    an upload `first_byte` is counted from its last piece. `fresh`: on a connection of its own, because a kept
+    one may be stale, and this must not be sent twice to find out."""
 
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | Upload
     connect: float
     first_byte: float
     idle: float
     allow_private: bool = False
+    fresh: bool = False
 
 
 class UpstreamResponse(Protocol):

@@ -241,6 +241,7 @@ class TeamDoc(Struct, forbid_unknown_fields=True):
 
     name: Text
     priority: Priority | UnsetType = UNSET
+    batches: bool | UnsetType = UNSET
     limits: list[LimitDoc] | UnsetType = UNSET
     budgets: list[BudgetDoc] | UnsetType = UNSET
 

@@ -33,7 +33,12 @@ def export() -> dict[str, Any]:
             .order_by("id")
         ],
         "teams": [
-            {"name": team.name, "priority": team.priority, **allowances.of(team_id=team.pk)}
+            {
+                "name": team.name,
+                "priority": team.priority,
+                **({"batches": True} if team.batches else {}),
+                **allowances.of(team_id=team.pk),
+            }
             for team in Team.objects.all()
         ],
         "keys": [

@@ -69,7 +69,8 @@ def compile_tables(tables: Tables, vault: Vault) -> Snapshot:
 
 
 def _team(row: Row) -> Team:
-    return Team(id=row[0], name=_text(row[1]))
+    # A kept file of an older version knows no more than the name.
+    return Team(id=row[0], name=_text(row[1]), batches=len(row) > 3 and row[3] is True)
 
 
 def _keys(

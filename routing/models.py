@@ -16,6 +16,9 @@ from providers.models import MAX_SECONDS, Provider, validate_seconds
 from routing.models_cache import CachePurge as CachePurge
 from routing.models_cache import CachingColumns, caching_makes_sense
 from routing.models_semantic import SemanticColumns, semantic_makes_sense
+from routing.owned import OwnedObject
+
+__all__ = ("OwnedObject", "Revision", "Route", "RowVersion", "Target", "TranslationLoss")
 
 _PATTERN = RegexValidator(
     r"\A([^\s*]+|[^\s*]*\*)\Z",

@@ -152,8 +152,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Team:
+    """Who a key belongs to. `batches`: its keys may make batches although limits or budgets hold for them."""
+
     id: int
     name: str
+    batches: bool = False
 
 
 @dataclass(frozen=True, slots=True)

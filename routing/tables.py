@@ -58,7 +58,7 @@ def read_tables() -> Tables:
 def _read(revision: int) -> Tables:
     return Tables(
         revision=revision,
-        teams=readable(Team.objects.values_list("id", "name", "priority")),
+        teams=readable(Team.objects.values_list("id", "name", "priority", "batches")),
         keys=readable(
             ApiKey.objects.filter(revoked_at=None).values_list(
                 "id", "prefix", "digest", "team_id", "label", "expires_at", "allowed_models", "priority"

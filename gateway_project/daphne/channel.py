@@ -274,7 +274,7 @@ class Channel(Protocol):
 
     def _begin(self, head: Head, rest: bytes) -> None:
         request = Request(self, head)
-        body = Body(head.length, self._options.max_body, request.body_piece)
+        body = Body(head.length, self._options.body_cap(head.path), request.body_piece)
         self._received = b""
         self._request = request
         self.deadline = inf
@@ -286,7 +286,7 @@ class Channel(Protocol):
             if rest:
                 self._feed(body, rest)
             if self._body is not None:
-                self.deadline = monotonic() + self._options.body_seconds
+                self.deadline = monotonic() + self._options.body_patience(head.path)
         self.server.serve(request)
 
     def _feed(self, body: Body, data: bytes) -> None:

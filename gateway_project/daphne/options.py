@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from apiv1.caps import LARGER, MAX_BODY
 from gateway_project import limits
 
 
@@ -11,8 +13,8 @@ from gateway_project import limits
 class DaphneOptions:
     """Times are in seconds, sizes in bytes.
 
-    `max_body`: a prompt of a million tokens is about 5 MB, the rest is room for images; providers take 20 to
-        32.
+    `max_body`, `larger`: see apiv1/caps.py, which gives the addresses that take more; there a body has
+        as much more time.
     `max_headers`: several times what the SDKs send.
     `body_seconds`: the largest body over a line of 3 Mbit/s, and a little more than an application's own
         limit, which can say more than this server can.
@@ -21,7 +23,8 @@ class DaphneOptions:
     The rest is every server's: see gateway_project/limits.py.
     """
 
-    max_body: int = 20 * 1024 * 1024
+    max_body: int = MAX_BODY
+    larger: Mapping[str, int] = field(default_factory=lambda: LARGER)
     max_head: int = limits.MAX_HEAD
     max_headers: int = 100
     head_seconds: float = limits.HEAD_SECONDS
@@ -34,3 +37,11 @@ class DaphneOptions:
     last_seconds: float = limits.LAST_SECONDS
     max_connections: int | None = None
     backlog: int = limits.BACKLOG
+
+    def body_cap(self, path: str) -> int:
+        """The most that a body at this address may have."""
+        return self.larger.get(path, self.max_body)
+
+    def body_patience(self, path: str) -> float:
+        """Seconds for a body at this address."""
+        return self.body_seconds * max(1.0, self.body_cap(path) / MAX_BODY)

@@ -185,3 +185,14 @@ async def test_many_that_come_and_go_leave_nothing_behind(served: Served) -> Non
 def open_files(served: Served) -> list[str]:
     """The server's open sockets and files."""
     return [name.name for name in (PROC / str(served.process.pid) / "fd").iterdir()]
+
+
+async def test_an_address_may_take_more() -> None:
+    size = 3 * MIB
+    with serving(max_body=MIB, larger={"/echo/much": 4 * MIB}) as served:
+        for path, status in ((b"/echo/much", 200), (b"/echo", 413)):
+            async with await Wire.open(served) as wire:
+                wire.send(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (path, size))
+                if status == 200:
+                    wire.send(b"b" * size)
+                assert (await wire.answer()).status == status

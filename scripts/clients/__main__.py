@@ -27,7 +27,7 @@ from scripts.clients.stage import Stage, stage
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DOCUMENT = _ROOT / "docs" / "clients.md"
-_NODE = ("openai_sdk", "anthropic_sdk", "vercel_ai", "agents")
+_NODE = ("openai_sdk", "openai_media", "anthropic_sdk", "vercel_ai", "agents")
 _FRAMEWORKS = ("with_langchain", "with_llama_index", "with_pydantic_ai")
 _SILENCE = 300.0  # seconds without a case after which a program is given up; a coding agent's turn takes ten
 _SETTLE = 0.3  # seconds after a reply until its log line is certainly written

@@ -36,7 +36,7 @@ from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
 from pipeline.breaker import Verdict
-from pipeline.build import build
+from pipeline.build import Keeps, build
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_shelf import Shelf
@@ -58,6 +58,7 @@ from pipeline.stores import Store
 from providers.kinds import KINDS
 from providers.transport import HttpTransport, PooledTransport
 from providers.wire import Timeouts
+from routing.owned_table import OwnedTable
 from routing.snapshot import ApiKey, Credential, Provider, Route, Snapshot, Target, Team
 from routing.watch import SnapshotHolder
 from tests.support.fake_upstream import FakeUpstream
@@ -173,12 +174,11 @@ class LiveGateway:
         self.wall, self.skipped_cache = 0.0, 0.0
         self.shelf = Shelf(self._answers(), CacheMetrics(self.registry), lambda: time.time() + self.wall)
         self.answers = semantic_answers(self.shelf, self.registry)
+        keeps = Keeps(self.answers, OwnedTable())
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh),
-            handler=build(
-                {"http": self.transport}, [metrics, book, self.ears], means, treasury, self.answers
-            ),
+            handler=build({"http": self.transport}, [metrics, book, self.ears], means, treasury, keeps),
             book=self.ears,
             status=AlwaysReady(),
             pressure=self.pressure,
