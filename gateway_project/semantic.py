@@ -59,5 +59,7 @@ def _local(module: Any) -> Model:
 
 
 def _store(config: Config, module: Any) -> VectorStore:
-    store: VectorStore = module.open_store(config.vectors_url, config.redis_url, config.vectors_mb << 20)
+    store: VectorStore = module.open_store(
+        config.vectors_url, config.cache_redis_url, config.vectors_mb << 20
+    )
     return store

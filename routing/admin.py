@@ -28,7 +28,9 @@ from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_base import CsvExport, Published
 from routing.admin_cache import CachePurgeAdmin, PurgesCache
 from routing.admin_revisions import RevisionAdmin
+from routing.admin_semantic import SemanticEventAdmin
 from routing.models import CachePurge, Revision, Route, Target, TranslationLoss, check_targets
+from routing.models_semantic import SemanticEvent
 
 # As many as one sees without scrolling.
 _SUMS = 10
@@ -257,6 +259,7 @@ def _can_answer(route: Route) -> bool:
 
 admin.site.register(Revision, RevisionAdmin)
 admin.site.register(CachePurge, CachePurgeAdmin)
+admin.site.register(SemanticEvent, SemanticEventAdmin)
 
 
 @admin.register(TranslationLoss)

@@ -57,6 +57,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "routing_translationloss",
                     "routing.view_translationloss",
                 ),
+                _item(
+                    "Hits of like questions",
+                    "join_inner",
+                    "routing_semanticevent",
+                    "routing.view_semanticevent",
+                ),
                 _item("Cache purges", "mop", "routing_cachepurge", "routing.view_cachepurge"),
             ],
         },
