@@ -57,6 +57,8 @@ class RequestLog:
             usage_source=usage.source if usage else None,
             cache=record.cache or None,
             saved_nano_usd=record.saved,
+            semantic=record.semantic or None,
+            similarity=None if record.similarity is None else round(record.similarity, 4),
             attempts=[f"{a.provider}:{a.outcome}" for a in record.attempts],
             losses=record.losses if record.dropped else None,
             dropped=[name[:_MAX_TEXT] for name in record.dropped[:_MAX_DROPPED]] or None,
