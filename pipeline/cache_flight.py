@@ -37,14 +37,19 @@ class Shared:
         self._first = 0
         self._size = 0
         self._read: asyncio.Task[None] | None = None
+        self._grown = asyncio.Event()
 
-    async def piece(self, number: int) -> bytes | None:
-        """The piece with this number, None after the last. Raises GatewayError where it will not come."""
+    async def piece(self, number: int, *, leads: bool = False) -> bytes | None:
+        """The piece with this number, None after the last. Raises GatewayError where it will not come. When
+        much is kept already, only who `leads` reads on, and the others wait for it."""
         while number >= self._first + len(self._pieces):
             if self.ended:
                 return None
             if self.closed:
                 raise truncated()
+            if self._read is None and self._size > HELD_LIMIT and not leads:
+                await self._grown.wait()
+                continue
             if self._read is None:
                 self._read = asyncio.create_task(self._next())
             await self._wait(self._read)
@@ -67,6 +72,7 @@ class Shared:
     def abandon(self) -> None:
         """Read no further: whoever waits for the next piece is told so."""
         self.closed = True
+        self._grown.set()
         if self._read is not None:
             self._read.cancel()
 
@@ -100,6 +106,8 @@ class Shared:
             self.ended = True
         finally:
             self._read = None
+            self._grown.set()
+            self._grown = asyncio.Event()
 
 
 class Flight:
@@ -280,7 +288,7 @@ class LeaderBody:
     async def _piece(self) -> bytes | None:
         """The next piece; None after the last, or where nobody wants it any more."""
         try:
-            return None if self._flight.deserted else await self._shared.piece(self._number)
+            return None if self._flight.deserted else await self._shared.piece(self._number, leads=True)
         except GatewayError:
             if self._flight.deserted:
                 return None

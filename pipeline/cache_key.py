@@ -13,6 +13,7 @@ from pipeline.cache_rules import CONTROL_HEADERS
 from pipeline.call import Call
 from pipeline.failover import SESSION_HEADER
 from routing.caching import Caching
+from routing.plan import unusable
 from routing.snapshot import Route
 
 # Stands in every digest. Another number makes all that is kept unknown: for when what is kept, or how
@@ -80,7 +81,7 @@ def _targets(route: Route) -> list[list[Any]]:
             orjson.dumps(target.body_patch, option=orjson.OPT_SORT_KEYS).decode(),
         ]
         for target in route.targets
-        if target.enabled and target.weight > 0 and target.provider.enabled
+        if unusable(target) is None
     )
 
 

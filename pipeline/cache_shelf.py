@@ -15,6 +15,7 @@ from pipeline.cache_stores import CacheStore, Kept, Place
 from pipeline.call import Call
 from pipeline.prices import cost_of, used_by
 from routing.caching import Caching
+from routing.plan import unusable
 from routing.snapshot import Route
 
 NANO = 1_000_000_000
@@ -101,5 +102,5 @@ def is_fallback(call: Call, route: Route) -> bool:
     target = call.target
     if target is None or target.after:
         return True
-    usual = [each.tier for each in route.targets if each.enabled and each.weight > 0 and not each.after]
+    usual = [each.tier for each in route.targets if unusable(each) is None and not each.after]
     return target.tier > min(usual, default=target.tier)

@@ -158,7 +158,7 @@ class _Sorting:
         self._ready_in: float | None = None
 
     def add(self, target: Target) -> None:
-        reason = _unusable(target)
+        reason = unusable(target)
         if reason is not None:
             self._left_out.append(LeftOut(target, reason))
             return
@@ -256,7 +256,8 @@ def _peak(entry: _Entry) -> float:
     return latency * (condition.in_flight + 1) / condition.ramp
 
 
-def _unusable(target: Target) -> str | None:
+def unusable(target: Target) -> str | None:
+    """Why a target takes no calls, whatever happens; None: it may take some."""
     if not target.enabled:
         return "the target is disabled"
     if not target.provider.enabled:

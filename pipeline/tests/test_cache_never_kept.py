@@ -140,6 +140,13 @@ def test_s33_answers_of_a_fallback_do_not_outlast_the_outage(live: LiveGateway, 
     assert verdict(say(live, CHAT_OPENAI)) == "hit"
 
 
+def test_a_first_tier_that_is_switched_off_makes_no_fallback_of_the_next(live: LiveGateway) -> None:
+    off = live.provider("anthropic", id=9, enabled=False)
+    route = live.route("*", off, served(live, CHAT_OPENAI), caching=Caching())
+    with_teams(live, live.snapshot([route]), CHAT_OPENAI)
+    assert [verdict(say(live, CHAT_OPENAI)) for _ in range(2)] == ["miss", "hit"]
+
+
 # --- Helpers
 
 
