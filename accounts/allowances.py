@@ -27,6 +27,8 @@ PERIODS = (("day", "day"), ("week", "week, from Monday"), ("month", "month"), ("
 # Numbers in Lua are exact up to 2^53: so many tokens, or nano-dollars in nine million dollars.
 MAX_AMOUNT = 9_000_000_000_000
 MAX_USD = 9_000_000
+# As long as an answer's first byte may take; whoever waits longer has left.
+MAX_WAIT_SECONDS = 600
 
 
 def _known(field: str, choices: tuple[tuple[str, str], ...], name: str) -> models.CheckConstraint:
@@ -100,6 +102,13 @@ class Limit(Scoped):
         help_text="Counts only what goes to the provider of this name; when it is used up, the next target "
         "is asked. Empty: whichever.",
     )
+    wait_seconds = models.FloatField(
+        # A call that finds no place is told so at once: its client knows best what else to do.
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(MAX_WAIT_SECONDS)],
+        help_text="How many seconds a call may wait for a place, by priority and arrival, at most 100 calls "
+        "in each process. Only for requests at the same time, and without a provider. 0: refused at once.",
+    )
     enabled = models.BooleanField(default=True, help_text="Off: as if it did not exist.")
 
     class Meta:
@@ -118,6 +127,13 @@ class Limit(Scoped):
                 name="limit_per_goes_with_kind",
                 violation_error_message="Requests and tokens are counted per minute, hour or day; requests "
                 "at the same time are not.",
+            ),
+            models.CheckConstraint(
+                condition=Q(wait_seconds=0)
+                | Q(kind="concurrency", provider="", wait_seconds__gt=0, wait_seconds__lte=MAX_WAIT_SECONDS),
+                name="limit_wait_is_for_a_place",
+                violation_error_message="Calls wait only where requests at the same time are counted; "
+                "for one provider they wait in their route's line.",
             ),
             # In three, because NULL differs from NULL.
             models.UniqueConstraint(

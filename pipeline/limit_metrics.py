@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from routing.allowances import Budget, Scope
+
+# Up to what a limit may let a call wait.
+_WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
 
 
 class LimitMetrics:
@@ -15,6 +18,20 @@ class LimitMetrics:
             "gateway_limit_refusals",
             "Calls that a limit or budget refused; kind is requests, tokens, concurrency or budget.",
             ("kind", "scope"),
+            registry=registry,
+        )
+        self._queue = Gauge(
+            "gateway_limit_queue_depth",
+            "Calls that wait for a place under a limit of requests at the same time.",
+            ("scope",),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._queued = Histogram(
+            "gateway_limit_queue_seconds",
+            "How long calls waited for a place under such a limit, those that got none too.",
+            ("scope",),
+            buckets=_WAITS,
             registry=registry,
         )
         self._degraded = Gauge(
@@ -61,6 +78,14 @@ class LimitMetrics:
     def refused(self, kind: str, scope: Scope | str) -> None:
         """A limit or budget of this scope refused a call."""
         self._refusals.labels(kind, scope).inc()
+
+    def queued(self, scope: str, change: int) -> None:
+        """One more call, or one less, waits for a limit of this scope."""
+        self._queue.labels(scope).inc(change)
+
+    def waited(self, scope: str, seconds: float) -> None:
+        """A call's wait is over, however it ended."""
+        self._queued.labels(scope).observe(seconds)
 
     def degraded(self, away: bool) -> None:  # noqa: FBT001 - told by a store, whose report has one value
         """Redis went, or is there."""

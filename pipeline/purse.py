@@ -15,6 +15,7 @@ from pipeline.allowance_replies import budget_error, headers, rate_error, tighte
 from pipeline.allowance_stream import AllowedStream
 from pipeline.call import Call, Charge, Handler, Reply
 from pipeline.ledger import NOBODY, Ledger
+from pipeline.limit_line import LimitLines
 from pipeline.limit_metrics import LimitMetrics
 from pipeline.notices import Notices
 from pipeline.prices import cost_of, used_by
@@ -103,6 +104,7 @@ class Purse:
         self._counters = treasury.counters
         self._notices = treasury.notices
         self._metrics = treasury.metrics
+        self._lines = LimitLines(treasury.counters, treasury.metrics)
         self._ledger = treasury.ledger
 
     async def __call__(self, call: Call) -> Reply:
@@ -117,13 +119,14 @@ class Purse:
         if not asked.rows:
             call.record.charge = charge
             return await self._inner(call)
-        verdict = await self._counters.decide(asked)
+        decided = await self._lines.decide(call, asked, likely)
+        asked, verdict = decided.plea, decided.verdict
         left = tightest(asked.rows, verdict.levels)
         call.reply_headers += headers(call.dialect.family, left, store.now())
         if not verdict.admitted:
             raise refusal(asked, verdict, self._metrics)
         call.record.charge = charge
-        granted = [Granted(asked, verdict)]
+        granted = [decided]
         call.on_close(partial(self._settle, call, granted))
         reply = await self._inner(call)
         if not isinstance(reply.body, bytes) and any(budget.hard for budget in caller.budgets):
@@ -163,6 +166,7 @@ class Purse:
             self._notices.know(began)
         store = self._counters.store
         store.settle(first.plea.demand, first.verdict, actual(first, used, paid))
+        self._lines.given_back(first.plea)
         # What was reserved on the way is in the sum of the first.
         for each in later:
             store.settle(each.plea.demand, each.verdict, (0,) * len(each.plea.rows))

@@ -101,7 +101,11 @@ class RedisStore:
             question = _Question(demand, asyncio.get_running_loop().create_future())
             self._questions.append(question)
             self._go()
-            verdict = await question.answer
+            try:
+                verdict = await question.answer
+            except asyncio.CancelledError:
+                self._unwanted(question)
+                raise
             if verdict is not None:
                 return verdict
         return self._decide_here(demand)
@@ -215,6 +219,12 @@ class RedisStore:
             keys.append(PREFIX + ask.key)
             words += (ask.kind, ask.limit, ask.amount, ask.span, int(ask.hard))
         return Step(DECIDE, keys, words)
+
+    def _unwanted(self, question: _Question) -> None:
+        """Whoever asked leaves in the very moment of the answer: what was let in is given back."""
+        answer = question.answer
+        if answer.done() and not answer.cancelled() and (verdict := answer.result()) and verdict.admitted:
+            self.settle(question.demand, verdict, _nothing(question.demand))
 
     def _epoch(self) -> str:
         """A name that nobody has used, for the case that Redis has none."""

@@ -13,7 +13,7 @@ from routing.snapshot import Priority
 
 # By how many seconds of waiting a low priority comes later than a high one that arrives with it: a call that
 # has waited longer than that goes before newer ones of any priority.
-_LATER: Mapping[Priority, float] = {"high": 0.0, "normal": 5.0, "low": 30.0}
+LATER: Mapping[Priority, float] = {"high": 0.0, "normal": 5.0, "low": 30.0}
 
 
 # Provider and upstream model: what fails together. Several routes may lead there.
@@ -76,7 +76,7 @@ class Slots:
         """Stand in line for the first of `places` that comes free, and take it; None: none did in time."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Place] = loop.create_future()
-        waiter = _Waiter(loop.time() + _LATER[priority], next(self._numbers), future)
+        waiter = _Waiter(loop.time() + LATER[priority], next(self._numbers), future)
         for place in places:
             heapq.heappush(self._lines.setdefault(place, []), waiter)
         self._waiting[group] = self._waiting.get(group, 0) + 1

@@ -22,7 +22,8 @@ class Limit:
     """At most `amount` in any `span` seconds, or (concurrency, `span` 0) at once.
 
     An `amount` of 0 stands for a row that cannot be understood: it lets nothing through. `model`: exact or
-    `prefix*`, "" any. `team_id`, `key_id`: whose it is; both None: everybody's together.
+    `prefix*`, "" any. `team_id`, `key_id`: whose it is; both None: everybody's together. `wait_seconds`: how
+    long a call may wait for a place (concurrency); 0: it is refused at once.
     """
 
     id: int
@@ -32,6 +33,7 @@ class Limit:
     model: str = ""
     team_id: int | None = None
     key_id: int | None = None
+    wait_seconds: float = 0.0
 
     @property
     def scope(self) -> Scope:

@@ -222,6 +222,7 @@ class LimitDoc(Struct, forbid_unknown_fields=True):
     per: Literal["minute", "hour", "day"] = "minute"
     model: str = ""
     provider: str = ""
+    wait_seconds: Annotated[float, Meta(ge=0, le=600)] = 0
     enabled: bool = True
 
 

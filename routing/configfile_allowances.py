@@ -73,7 +73,9 @@ def _limits(docs: list[LimitDoc], place: _Place, saver: Saver) -> None:
         row = spare.pop(same, None) or Limit(
             team=place.team, key=place.key, kind=kind, per=per, model=model, provider=provider
         )
-        saver.save(row, {"amount": doc.amount, "enabled": doc.enabled}, path)
+        saver.save(
+            row, {"amount": doc.amount, "wait_seconds": doc.wait_seconds, "enabled": doc.enabled}, path
+        )
     for row in spare.values():
         saver.remove(row)
 
@@ -122,6 +124,8 @@ def _limit(row: Limit) -> dict[str, Any]:
     for name in ("model", "provider"):
         if getattr(row, name):
             said[name] = getattr(row, name)
+    if row.wait_seconds:
+        said["wait_seconds"] = row.wait_seconds
     return said if row.enabled else {**said, "enabled": False}
 
 

@@ -7,6 +7,7 @@ would widen what a key may do.
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
 from decimal import Decimal
@@ -17,6 +18,9 @@ from routing.readable import UNREADABLE
 from routing.tables import Row
 
 logger = logging.getLogger(__name__)
+
+# Where a limit's row names its provider.
+_PROVIDER = 7
 
 Built = TypeVar("Built", Limit, Budget)
 
@@ -49,7 +53,7 @@ class Allowances:
         general: list[Limit] = []
         for row in limits:
             limit = _guarded("limit", row, _limit, _closed_limit)
-            provider = row[-1] if isinstance(row[-1], str) else ""
+            provider = row[_PROVIDER] if isinstance(row[_PROVIDER], str) else ""
             if not provider:
                 general.append(limit)
                 continue
@@ -82,7 +86,8 @@ def _guarded(what: str, row: Row, build: Callable[[Row], Built], barrier: Callab
 
 
 def _limit(row: Row) -> Limit:
-    pk, team_id, key_id, kind, amount, per, model, _provider = row
+    # What was kept on disk before limits could let calls wait has no such column.
+    pk, team_id, key_id, kind, amount, per, model, _provider, *waits = row
     if kind not in get_args(LimitKind):
         raise ValueError("the kind is none of its words")
     return Limit(
@@ -93,6 +98,7 @@ def _limit(row: Row) -> Limit:
         model=_word(model),
         team_id=_owner(team_id),
         key_id=_owner(key_id),
+        wait_seconds=_seconds(waits[0]) if waits and kind == "concurrency" else 0.0,
     )
 
 
@@ -128,6 +134,12 @@ def _above_0(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
         raise ValueError("an amount is above 0")
     return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise ValueError("a wait is a number of seconds")
+    return float(value)
 
 
 def _word(value: object) -> str:

@@ -163,7 +163,9 @@ def _read(revision: int) -> Tables:
         limits=readable(
             Limit.objects.filter(enabled=True)
             .order_by("id")
-            .values_list("id", "team_id", "key_id", "kind", "amount", "per", "model", "provider")
+            .values_list(
+                "id", "team_id", "key_id", "kind", "amount", "per", "model", "provider", "wait_seconds"
+            )
         ),
         budgets=readable(
             Budget.objects.filter(enabled=True)

@@ -146,3 +146,29 @@ def test_the_number_of_queries_does_not_grow_with_the_keys(
         Limit.objects.create(key=key, kind="requests", amount=5)
     with django_assert_max_num_queries(12):
         assert len(export()["keys"]) == 20
+
+
+def test_a_limit_that_lets_calls_wait_is_brought_and_exported() -> None:
+    bring("limits: [{kind: concurrency, amount: 5, wait_seconds: 2.5}]")
+    assert Limit.objects.get().wait_seconds == 2.5
+    assert export()["limits"] == [{"kind": "concurrency", "amount": 5, "wait_seconds": 2.5}]
+    bring("limits: [{kind: concurrency, amount: 5}]")
+    assert Limit.objects.get().wait_seconds == 0
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{kind: requests, amount: 5, wait_seconds: 1}",
+        "{kind: concurrency, amount: 5, provider: openai, wait_seconds: 1}",
+        "{kind: concurrency, amount: 5, wait_seconds: -1}",
+        "{kind: concurrency, amount: 5, wait_seconds: 601}",
+        "{kind: concurrency, amount: 5, wait_seconds: .nan}",
+    ],
+)
+def test_calls_wait_only_for_a_place_and_not_for_ever(row: str) -> None:
+    make_provider("openai")
+    with pytest.raises(ConfigError) as raised:
+        bring(f"limits: [{row}]")
+    assert "limits[0]" in str(raised.value)
+    assert not Limit.objects.exists()
