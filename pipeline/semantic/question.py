@@ -45,6 +45,10 @@ def question(call: Call, within: Partition, semantic: Semantic) -> Question | No
     text = turn.text.strip()
     if not 0 < len(text) <= MAX_CHARS:
         return None
+    common = signature(text, semantic.guard)
+    if semantic.guard == "words" and not common:
+        # Mere form: nothing is left to tell it from another.
+        return None
     place = digest(
         "semantic",
         within,
@@ -53,7 +57,7 @@ def question(call: Call, within: Partition, semantic: Semantic) -> Question | No
         canonical(turn.rest),
         semantic.embedder,
         semantic.guard,
-        signature(text, semantic.guard),
+        common,
     )
     return Question(text, place.hex(), digest("question", within, place.hex(), text).hex())
 

@@ -156,6 +156,14 @@ def test_s33_a_picture_anywhere_is_not_eligible(live: LiveGateway) -> None:
     assert requests(live, "ineligible") == before + 2
 
 
+def test_mere_form_is_not_eligible(live: LiveGateway) -> None:
+    like(live, CHAT_OPENAI, threshold=0.5)
+    before = requests(live, "ineligible")
+    put(live, CHAT_OPENAI, "What is?")
+    assert verdict(put(live, CHAT_OPENAI, "What is the?")) == "miss"
+    assert requests(live, "ineligible") == before + 2
+
+
 def test_long_texts_are_for_the_exact_cache(live: LiveGateway) -> None:
     like(live, CHAT_OPENAI, **OPEN)
     text = "word " * 300
