@@ -117,7 +117,7 @@ def test_of_a_chosen_key_a_quarter_is_shown_at_most(chosen: str, shown: str) -> 
         ("canary" * 4 + "\n", "printable ASCII"),
         ("schlüssel-canary-1234", "printable ASCII"),
         ("canary" * 100, "at most 512"),
-        (issue()[:-1] + "!", ""),
+        pytest.param(issue()[:-1] + "!", "", id="an issued one with a sign that no key has"),
     ],
 )
 def test_a_weak_choice_is_refused_without_repeating_it(chosen: str, words: str) -> None:
