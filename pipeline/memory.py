@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from pipeline.stores import PARTS, Ask, Demand, Level, Verdict, Watch
 
+# Seconds for which a meter is remembered beyond its time, for when it is begun anew.
+_KEPT = 86_400.0
 # At so many counters those that have run empty are dropped, and again at twice what is then left.
 _SWEEP = 1000
 
@@ -114,7 +116,7 @@ class MemoryStore:
     def decide_now(self, demand: Demand) -> Verdict:
         """Take all that is asked, or nothing."""
         now = self._clocks.steady()
-        missing = tuple(ask.key for ask in demand.asks if ask.kind == "meter" and ask.key not in self._meters)
+        missing = tuple(ask.key for ask in demand.asks if ask.kind == "meter" and self._ended(ask.key, now))
         if missing:
             return Verdict(admitted=False, missing=missing)
         room = [self._cap(ask) - self._used(ask, now) for ask in demand.asks]
@@ -160,11 +162,21 @@ class MemoryStore:
         self.begin(key, used, seconds)
 
     def begin(self, key: str, used: int, seconds: float | None) -> None:
-        """Begin a meter, unless there is one."""
+        """Begin a meter, unless there is one. One whose time is over was a guess: what this process has let
+        through since is not forgotten."""
         now = self._clocks.steady()
-        for old in [name for name, meter in self._meters.items() if meter.ends <= now]:
-            del self._meters[old]
-        self._meters.setdefault(key, Meter(used, math.inf if seconds is None else now + seconds))
+        if not self._ended(key, now):
+            return
+        old = self._meters.get(key)
+        for name in [name for name, meter in self._meters.items() if meter.ends + _KEPT <= now]:
+            del self._meters[name]
+        meter = self._meters[key] = Meter(used, math.inf if seconds is None else now + seconds)
+        if old is not None and old.used > used:
+            meter.base, meter.used = max(old.base, used), old.used
+
+    def _ended(self, key: str, now: float) -> bool:
+        meter = self._meters.get(key)
+        return meter is None or meter.ends <= now
 
     async def first(self, key: str, seconds: float) -> bool:
         """Of this process alone."""

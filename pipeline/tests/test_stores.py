@@ -323,3 +323,24 @@ def test_what_is_taken_back_late_goes_below_nothing() -> None:
     window.add(5, 100)
     window.take_back(50, 100)
     assert window.total == 0
+
+
+async def test_a_budget_that_was_begun_by_a_guess_is_not_spent_again_when_its_time_is_over() -> None:
+    """The ledger is away for long: each guess says that nothing is spent."""
+    clock = Clock()
+    store = MemoryStore(clocks=clock.clocks)
+    ask = Ask("meter", "b", 100, 40)
+    admitted = 0
+    for number in range(10):
+        await store.seed(f"of another {number}", 0, 30)
+        verdict = store.decide_now(demand(ask))
+        if verdict.missing:
+            await store.seed("b", 0, 30)
+            verdict = store.decide_now(demand(ask))
+        admitted += verdict.admitted
+        clock.time += 31
+    assert admitted == 2
+    # It is back, and knows of more than this process has seen.
+    await store.seed("b", 95, None)
+    assert not store.decide_now(demand(Ask("meter", "b", 100, 6))).admitted
+    assert store.decide_now(demand(Ask("meter", "b", 100, 5))).admitted
