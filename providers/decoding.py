@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Protocol
+
+import brotli
+from backports import zstd
 
 from providers.wire import UpstreamError
 
@@ -16,6 +19,20 @@ _GZIP = zlib.MAX_WBITS | 16
 _RAW = -zlib.MAX_WBITS
 # Members of a gzip body; each costs more than it gives if it is empty, and servers send one.
 _MEMBERS = 100
+# The window that a decoder of HTTP's zstd has to have (RFC 9659), and the most memory that one takes here.
+_ZSTD_WINDOW_LOG = 23
+
+
+class Decoder(Protocol):
+    """Undoes one body's coding."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What `data` unpacks to, in pieces of at most STEP. Raises UpstreamError "invalid"."""
+        ...
+
+    def finish(self) -> None:
+        """The body has ended. Raises UpstreamError "truncated" if the compressed stream has not."""
+        ...
 
 
 class Inflate:
@@ -41,8 +58,7 @@ class Inflate:
             try:
                 piece = self._inflate.decompress(data, STEP)
             except zlib.error as error:
-                message = f"the answer is not compressed as it says: {error}"
-                raise UpstreamError("invalid", message, sent=True) from error
+                raise _unreadable(error) from error
             if piece:
                 yield piece
             data = self._inflate.unconsumed_tail
@@ -50,20 +66,101 @@ class Inflate:
                 data = self._inflate.unused_data  # gzip may have several members
                 self._members += 1
                 if self._members > _MEMBERS:
-                    raise UpstreamError("invalid", "the answer is compressed in too many parts", sent=True)
+                    raise _too_many_parts()
                 self._inflate = zlib.decompressobj(self._wbits)
 
     def finish(self) -> None:
         """The body has ended. Raises UpstreamError "truncated" if the compressed stream has not."""
         if (self._start and not self._begun) or (self._begun and not self._inflate.eof):
-            raise UpstreamError("truncated", "the compressed answer ended early", sent=True)
+            raise _cut()
+
+
+class Unbrotli:
+    """br: one stream, after which nothing comes."""
+
+    def __init__(self) -> None:
+        self._stream = brotli.Decompressor()
+        self._begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What `data` unpacks to, in pieces of at most STEP. Raises UpstreamError "invalid"."""
+        self._begun = True
+        more = True
+        while more:
+            try:
+                # Its pieces are a block larger than they were asked to be.
+                piece = self._stream.process(data, output_buffer_limit=STEP // 4)
+            except brotli.error as error:
+                raise _unreadable(error) from error
+            data = b""
+            # It says that it can take more while it has more to give.
+            more = not self._stream.is_finished() and (bool(piece) or not self._stream.can_accept_more_data())
+            for begin in range(0, len(piece), STEP):
+                yield piece[begin : begin + STEP]
+
+    def finish(self) -> None:
+        """The body has ended. Raises UpstreamError "truncated" if the compressed stream has not."""
+        if self._begun and not self._stream.is_finished():
+            raise _cut()
+
+
+class Unzstd:
+    """zstd: frames, one after the other."""
+
+    def __init__(self) -> None:
+        self._frame = _zstd_frame()
+        self._begun = False
+        self._frames = 1
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What `data` unpacks to, in pieces of at most STEP. Raises UpstreamError "invalid"."""
+        self._begun = True
+        while True:
+            try:
+                piece = self._frame.decompress(data, max_length=STEP)
+            except zstd.ZstdError as error:
+                raise _unreadable(error) from error
+            if piece:
+                yield piece
+            data = b""
+            if self._frame.eof:
+                data = self._frame.unused_data
+                if not data:
+                    return
+                self._frames += 1
+                if self._frames > _MEMBERS:
+                    raise _too_many_parts()
+                self._frame = _zstd_frame()
+            elif self._frame.needs_input:
+                return
+
+    def finish(self) -> None:
+        """The body has ended. Raises UpstreamError "truncated" if the compressed stream has not."""
+        if self._begun and not self._frame.eof:
+            raise _cut()
+
+
+def _zstd_frame() -> zstd.ZstdDecompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+
+
+def _unreadable(error: Exception) -> UpstreamError:
+    return UpstreamError("invalid", f"the answer is not compressed as it says: {error}", sent=True)
+
+
+def _too_many_parts() -> UpstreamError:
+    return UpstreamError("invalid", "the answer is compressed in too many parts", sent=True)
+
+
+def _cut() -> UpstreamError:
+    return UpstreamError("truncated", "the compressed answer ended early", sent=True)
 
 
 def _has_zlib_header(data: bytes) -> bool:
     return data[0] & 15 == zlib.DEFLATED and (data[0] << 8 | data[1]) % 31 == 0
 
 
-def decoder(encoding: str) -> Inflate | None:
+def decoder(encoding: str) -> Decoder | None:
     """What undoes `encoding` (the header's value); None: nothing to undo. Raises UpstreamError "invalid" for
     one that is not known: the gateway asks for identity, so a provider has no reason to send it."""
     name = encoding.strip().lower()
@@ -73,4 +170,8 @@ def decoder(encoding: str) -> Inflate | None:
         return Inflate("gzip")
     if name == "deflate":
         return Inflate("deflate")
+    if name == "br":
+        return Unbrotli()
+    if name == "zstd":
+        return Unzstd()
     raise UpstreamError("invalid", f"the answer has the unknown content-encoding {name[:40]!r}", sent=True)

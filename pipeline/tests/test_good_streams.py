@@ -9,8 +9,10 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import brotli
 import orjson
 import pytest
+from backports import zstd
 
 from pipeline.tests import faults
 from pipeline.tests.faults import BAD
@@ -151,6 +153,8 @@ def test_u18_every_legal_form_of_a_stream(
 ENCODED: Mapping[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstd.compress,
 }
 
 

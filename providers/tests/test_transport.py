@@ -6,8 +6,10 @@ import asyncio
 import gzip
 import zlib
 
+import brotli
 import httpx
 import pytest
+from backports import zstd
 
 import providers.pool
 from providers.tests.asking import BODY, ask, fetch, until
@@ -263,6 +265,9 @@ def _raw_deflate(data: bytes) -> bytes:
         ("X-GZIP", gzip.compress(FRAMES[:100]) + gzip.compress(FRAMES[100:])),
         ("deflate", zlib.compress(FRAMES)),
         ("deflate", _raw_deflate(FRAMES)),
+        ("br", brotli.compress(FRAMES)),
+        ("zstd", zstd.compress(FRAMES)),
+        ("zstd", zstd.compress(FRAMES[:100]) + zstd.compress(FRAMES[100:])),
         ("identity", FRAMES),
     ],
 )
@@ -276,10 +281,24 @@ async def test_u27_a_compressed_stream_is_decoded(
     assert await fetch(transport, ask(upstream.url + "/whole")) == FRAMES
 
 
-async def test_u27_decoding_is_incremental(transport: HttpTransport, upstream: FakeUpstream) -> None:
-    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-    first = packer.compress(b"data: 1\n\n") + packer.flush(zlib.Z_SYNC_FLUSH)
-    upstream.script("", [SendHead(200, {"content-encoding": "gzip"}), Send(first), Stall()], check=False)
+def _begun(encoding: str, data: bytes) -> bytes:
+    """A compressed stream up to where it was flushed."""
+    if encoding == "gzip":
+        packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+        return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+    if encoding == "br":
+        rolling = brotli.Compressor()
+        return bytes(rolling.process(data) + rolling.flush())
+    framing = zstd.ZstdCompressor()
+    return framing.compress(data) + framing.flush(framing.FLUSH_BLOCK)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+async def test_u27_decoding_is_incremental(
+    transport: HttpTransport, upstream: FakeUpstream, encoding: str
+) -> None:
+    first = _begun(encoding, b"data: 1\n\n")
+    upstream.script("", [SendHead(200, {"content-encoding": encoding}), Send(first), Stall()], check=False)
     response = await transport.send(ask(upstream.url))
     assert await anext(response.chunks()) == b"data: 1\n\n"
     await response.aclose()

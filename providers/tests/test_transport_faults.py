@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
-import zlib
 from pathlib import Path
 
+import brotli
 import pytest
+from backports import zstd
 
 import providers.connection
 from providers.connection import HEAD_LIMIT
@@ -22,6 +23,12 @@ from tests.support.upstream.script import Close, Json, Raw, Reset, Send, SendHea
 OK = b"HTTP/1.1 200 OK\r\n"
 DRIP: list[Step] = [Wait(0.02), Raw(b"x-a: b\r\n")] * 100
 PULSE: list[Step] = [Send(b"x"), Wait(0.1)] * 4
+
+
+def _far_back() -> bytes:
+    """A frame that asks for 128 MiB of memory."""
+    packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 27})
+    return packer.compress(bytes(1000)) + packer.flush()
 
 
 async def failure(transport: HttpTransport, request: UpstreamRequest) -> tuple[str, bool]:
@@ -176,7 +183,14 @@ async def test_a_slow_client_is_not_a_silent_upstream(
         ([Raw(b"HTTP/1.1 103 Early\r\n\r\n" * 10_000), Stall()], "too_large"),
         ([SendHead(200), Raw(b"0\r\nx-t: " + b"x" * 200 * 1024), Stall()], "too_large"),
         ([SendHead(200), Raw(b"2;" + b"x" * 200 * 1024), Stall()], "too_large"),
-        ([SendHead(200, {"content-encoding": "br"}), Send(b"\x0b\x02\x80{}\x03")], "invalid"),
+        ([SendHead(200, {"content-encoding": "compress"}), Send(b"\x1f\x9d\x90{}")], "invalid"),
+        ([SendHead(200, {"content-encoding": "br"}), Send(b"\xff" * 8)], "invalid"),
+        ([SendHead(200, {"content-encoding": "br"}), Send(brotli.compress(b"{}") + b"x")], "invalid"),
+        ([SendHead(200, {"content-encoding": "br"}), Send(brotli.compress(b"{}" * 99)[:-3])], "truncated"),
+        ([SendHead(200, {"content-encoding": "zstd"}), Send(b"plain" * 9)], "invalid"),
+        ([SendHead(200, {"content-encoding": "zstd"}), Send(zstd.compress(b"") * 200)], "invalid"),
+        ([SendHead(200, {"content-encoding": "zstd"}), Send(_far_back())], "invalid"),
+        ([SendHead(200, {"content-encoding": "zstd"}), Send(zstd.compress(b"{}" * 99)[:-3])], "truncated"),
         ([SendHead(200, {"content-encoding": "gzip, gzip"}), Send(b"x")], "invalid"),
         ([SendHead(200, {"content-encoding": "gzip"}), Send(b"plain")], "invalid"),
         ([SendHead(200, {"content-encoding": "gzip"}), Send(gzip.compress(b"") * 200)], "invalid"),
@@ -219,12 +233,15 @@ async def test_u33_a_head_just_under_the_limit_is_read(
     assert await fetch(transport, ask(upstream.url)) == b"{}"
 
 
-@pytest.mark.parametrize("encoding", ["", "gzip"])
+PACK = {"": bytes, "gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}
+
+
+@pytest.mark.parametrize("encoding", PACK)
 async def test_an_answer_over_the_limit_is_given_up(
     transport: HttpTransport, inner: PooledTransport, upstream: FakeUpstream, encoding: str
 ) -> None:
     plain = bytes(4 * 1024 * 1024)
-    packed = gzip.compress(plain) if encoding else plain
+    packed = PACK[encoding](plain)
     upstream.script("", [SendHead(200, {"content-encoding": encoding}), Send(packed)], check=False)
     response = await transport.send(ask(upstream.url))
     with pytest.raises(UpstreamError) as raised:
@@ -234,12 +251,12 @@ async def test_an_answer_over_the_limit_is_given_up(
     assert len(await fetch(transport, ask(upstream.url))) == len(plain)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
 async def test_u28_a_bomb_is_unpacked_in_bounded_pieces(
-    transport: HttpTransport, upstream: FakeUpstream
+    transport: HttpTransport, upstream: FakeUpstream, encoding: str
 ) -> None:
-    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
-    upstream.script("", [SendHead(200, {"content-encoding": "gzip"}), Send(bomb)], check=False)
+    bomb = PACK[encoding](bytes(64 << 20))
+    upstream.script("", [SendHead(200, {"content-encoding": encoding}), Send(bomb)], check=False)
     response = await transport.send(ask(upstream.url))
     sizes = [len(piece) async for piece in response.chunks()]
     assert sum(sizes) == 64 << 20

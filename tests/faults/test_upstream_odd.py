@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import brotli
 import orjson
 import pytest
+from backports import zstd
 
 from tests.faults.trial import ALL_STREAMS, SSE_STREAMS, STREAMS, Charge, Trial, on
 from tests.support.surfaces import CHAT_OPENAI, MESSAGES_OPENAI
@@ -101,7 +103,10 @@ def test_u18_characters_that_decoders_trip_over(trial: Trial, cut: Callable[[byt
 
 
 @SSE_STREAMS
-@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress), ("zstd", zstd.compress)],
+)
 def test_u27_a_compressed_stream(trial: Trial, coding: str, pack: Callable[[bytes], bytes]) -> None:
     head = SendHead(200, {"content-type": "text/event-stream", "content-encoding": coding})
     trial.does(Own(lambda raw: Send(pack(raw)), head))
