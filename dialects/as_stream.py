@@ -20,7 +20,7 @@ _DONE = b"data: [DONE]\n\n"
 # --- Chat completions, and legacy ones
 
 # What a message says last: before it goes what was thought, all in one chunk because some say it twice.
-_SAID_LAST = ("refusal", "annotations", "audio", "tool_calls", "function_call")
+_SAID_LAST = ("annotations", "refusal", "audio", "tool_calls", "function_call")
 
 
 def _chat(answer: JsonObject) -> bytes:

@@ -10,7 +10,7 @@ import orjson
 from dialects import parts_openrouter
 from dialects.chat_via_messages_request import JSON_TOOL, Plan
 from dialects.messages import anthropic_usage
-from dialects.parts import FINISH_OF_STOP, chat_usage, new_id, truncated_answer
+from dialects.parts import FINISH_OF_STOP, chat_usage, new_id, tool_arguments, truncated_answer
 from dialects.sse import escape
 from dialects.types import JsonObject
 
@@ -150,8 +150,7 @@ class ChatChunks:
             return self._delta(b'"annotations":' + escape(orjson.dumps(made))) if made else b""
         if kind in ("tool_use", "answer") and self._silent:
             self._kind = kind
-            whole = orjson.dumps(self._input if type(self._input) is dict else {}).decode()
-            out = self._arguments(whole)
+            out = self._arguments(tool_arguments(self._input))
             self._kind = ""
             return out
         return b""

@@ -280,13 +280,12 @@ class ChatViaOllama:
 
     def _call(self, call: JsonObject) -> JsonObject:
         function = call["function"]
-        arguments = function.get("arguments")
         return {
             "id": self._ids.of(call),
             "type": "function",
             "function": {
                 "name": function["name"],
-                "arguments": arguments if type(arguments) is str else tool_arguments(arguments),
+                "arguments": tool_arguments(function.get("arguments")),
             },
         }
 

@@ -11,7 +11,7 @@ import orjson
 from dialects import upstream_errors
 from dialects.capabilities import resolve
 from dialects.chat_via_responses_request import RequestBuilder
-from dialects.parts import Losses, chat_usage, invalid_answer, new_id, sealed, truncated_answer
+from dialects.parts import Losses, chat_usage, invalid_answer, new_id, sealed, shifted, truncated_answer
 from dialects.responses import read_usage
 from dialects.sse import escape
 from dialects.types import Event, JsonObject, ModelFacts
@@ -87,11 +87,9 @@ class ChatViaResponses:
         blocks = [_block(item) for item in thoughts if item.get("encrypted_content")]
         if blocks:
             message["thinking_blocks"] = blocks
-        annotations = [
-            _annotation(a) for p in _content(items, "output_text") for a in p.get("annotations") or ()
-        ]
-        if any(annotations):
-            message["annotations"] = [a for a in annotations if a]
+        annotations = _annotations(_content(items, "output_text"))
+        if annotations:
+            message["annotations"] = annotations
         if calls and self._functions:
             message["function_call"] = calls[0]["function"]
         elif calls:
@@ -133,6 +131,9 @@ class ChatChunks:
         # Calls whose arguments have not come in pieces.
         self._silent: set[Any] = set()
         self._last: JsonObject | None = None
+        # Characters of text so far, and before each part by its place: a part counts from its own beginning.
+        self._chars = 0
+        self._before: dict[tuple[Any, Any], int] = {}
         # The item and part of the last piece of reasoning.
         self._thought_at: tuple[Any, Any] | None = None
 
@@ -152,7 +153,7 @@ class ChatChunks:
         if kind == "response.output_item.done":
             return self._done(event["output_index"], event["item"])
         if kind == "response.output_text.annotation.added":
-            made = _annotation(event["annotation"])
+            made = _annotation(event["annotation"], self._begins(event))
             return self._delta(b'"annotations":[' + escape(orjson.dumps(made)) + b"]") if made else b""
         if kind == "response.created":
             return self._begin(event["response"])
@@ -207,8 +208,14 @@ class ChatChunks:
         written = _written(text)
         return self._delta(b'"reasoning_content":' + written + b',"reasoning":' + written)
 
+    def _begins(self, event: JsonObject) -> int:
+        """Where the event's part begins in the message, which has one text of all parts."""
+        return self._before.setdefault((event.get("output_index"), event.get("content_index")), self._chars)
+
     def _text(self, event: JsonObject) -> bytes:
         written = b'"content":' + _written(event["delta"])
+        self._begins(event)
+        self._chars += len(event["delta"])
         logprobs = event.get("logprobs")
         if not logprobs:
             return self._delta(written)
@@ -279,11 +286,22 @@ def _block(item: JsonObject) -> JsonObject:
     return {"type": "thinking", "thinking": _thought(item), "signature": sealed(kept)}
 
 
-def _annotation(given: JsonObject) -> JsonObject | None:
+def _annotations(parts: Iterable[JsonObject]) -> list[JsonObject]:
+    """What the parts of text cite, counted in their joined text."""
+    found = []
+    begins = 0
+    for part in parts:
+        found += [_annotation(given, begins) for given in part.get("annotations") or ()]
+        begins += len(part["text"])
+    return [annotation for annotation in found if annotation]
+
+
+def _annotation(given: JsonObject, begins: int) -> JsonObject | None:
+    """A citation of a part whose text begins there in the message's."""
     if given.get("type") != "url_citation":
         return None
-    cited = {name: given.get(name) for name in ("url", "title", "start_index", "end_index")}
-    return {"type": "url_citation", "url_citation": cited}
+    cited = {name: given.get(name) for name in ("url", "title")}
+    return {"type": "url_citation", "url_citation": {**cited, **shifted(given, begins)}}
 
 
 def _finish(response: JsonObject, *, functions: bool, called: bool) -> str:

@@ -13,7 +13,7 @@ import orjson
 
 from dialects.as_stream import AS_STREAM
 from dialects.composed import Composed, Outer
-from dialects.parts import invalid_answer, parsed_arguments
+from dialects.parts import Losses, answered_input, invalid_answer
 from dialects.sse import SseFramer
 from dialects.types import Dialect, JsonObject, Translator
 
@@ -47,7 +47,7 @@ class InOrder(Composed):
         except (AttributeError, KeyError, TypeError):
             raise invalid_answer() from None
         frames = b"".join(map(self.event, events)) + self.finish()
-        return _GATHERED[self._ends.client](_data(frames))
+        return _GATHERED[self._ends.client](_data(frames), self._losses)
 
 
 def _data(frames: bytes) -> Iterable[JsonObject]:
@@ -58,7 +58,7 @@ def _data(frames: bytes) -> Iterable[JsonObject]:
             yield orjson.loads(data)
 
 
-def _response(events: Iterable[JsonObject]) -> JsonObject:
+def _response(events: Iterable[JsonObject], _losses: Losses) -> JsonObject:
     *_, last = events
     response: JsonObject = last["response"]
     return response
@@ -73,7 +73,7 @@ _FIELDS: Mapping[str, str] = {
 }
 
 
-def _message(events: Iterable[JsonObject]) -> JsonObject:
+def _message(events: Iterable[JsonObject], losses: Losses) -> JsonObject:
     message: JsonObject = {}
     blocks: list[JsonObject] = []
     pieces: dict[str, list[str]] = {}
@@ -87,22 +87,22 @@ def _message(events: Iterable[JsonObject]) -> JsonObject:
             name = _FIELDS[event["delta"]["type"]]
             pieces.setdefault(name, []).append(event["delta"][name])
         elif kind == "content_block_stop":
-            _put(blocks[-1], {name: "".join(said) for name, said in pieces.items()})
+            _put(blocks[-1], {name: "".join(said) for name, said in pieces.items()}, losses)
             pieces = {}
         elif kind == "message_delta":
             message |= {**event["delta"], "usage": event["usage"]}
     return {**message, "content": blocks}
 
 
-def _put(block: JsonObject, said: JsonObject) -> None:
+def _put(block: JsonObject, said: JsonObject, losses: Losses) -> None:
     """Make a block whole that is over."""
     if block["type"] == "tool_use":
-        block["input"] = parsed_arguments(said.get("partial_json")) or {}
+        block["input"] = answered_input(said.get("partial_json"), losses)
     else:
         block |= said
 
 
-_GATHERED: Mapping[str, Callable[[Iterable[JsonObject]], JsonObject]] = {
+_GATHERED: Mapping[str, Callable[[Iterable[JsonObject], Losses], JsonObject]] = {
     "messages": _message,
     "responses": _response,
 }

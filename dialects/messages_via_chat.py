@@ -16,7 +16,7 @@ from dialects.messages_via_chat_stream import (
     stop_reason,
     with_tier,
 )
-from dialects.parts import CallIds, claude_id, invalid_answer, messages_usage, new_id, parsed_arguments
+from dialects.parts import CallIds, answered_input, claude_id, invalid_answer, messages_usage, new_id
 from dialects.types import Event, JsonObject, ModelFacts, Usage
 
 # Fields of chat completions by their names here.
@@ -118,8 +118,7 @@ class MessagesViaChat:
             "type": "tool_use",
             "id": call_id,
             "name": self._plan.names.back(function["name"]),
-            # Broken text cannot be an input, and the client is not to run what the model did not say.
-            "input": parsed_arguments(function.get("arguments")) or {},
+            "input": answered_input(function.get("arguments"), self._plan.losses),
         }
 
 

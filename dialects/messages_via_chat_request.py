@@ -16,13 +16,15 @@ from dialects.parts import (
     effort_for,
     end_user,
     image_type,
+    in_words,
     is_web_url,
+    note_knobs,
     openai_effort,
     openai_id,
-    reference_text,
     search_text,
     titled,
     tool_arguments,
+    unknown_content,
     unsealed,
 )
 from dialects.types import JsonObject, ModelFacts
@@ -98,7 +100,8 @@ class RequestBuilder:
     def _cap(self) -> None:
         cap = self._body["max_tokens"]
         if cap == 0:
-            # It only warms a cache that this provider does not have; the least that it takes is one.
+            # It only warms a cache, which the provider cannot be asked for, so the gateway answers by itself.
+            # What is made here is a valid request all the same.
             self._losses.note("max_tokens")
             cap = 1
         most = self._model.max_output_tokens or max_output_of(self._model.name)
@@ -390,6 +393,7 @@ class Conversation:
 
     def _parts(self, block: JsonObject, where: str) -> list[JsonObject]:
         kind = block["type"]
+        note_knobs(block, self._losses)
         if kind == "text":
             return [self._marked({"type": "text", "text": block["text"]}, block)]
         if kind == "image":
@@ -397,8 +401,8 @@ class Conversation:
         if kind == "document":
             return [self._marked(part, block) for part in self._document(block, where)]
         if kind == "search_result":
-            return [{"type": "text", "text": search_text(block)}]
-        raise _field(f"{where}.type", "this type of content cannot be sent to this model")
+            return [self._marked({"type": "text", "text": search_text(block)}, block)]
+        raise unknown_content(where, kind)
 
     def _image(self, block: JsonObject, where: str) -> JsonObject:
         source = _source(block, where)
@@ -418,9 +422,6 @@ class Conversation:
             title = ""
         context = block.get("context")
         context = context if type(context) is str else ""
-        citations = block.get("citations")
-        if type(citations) is dict and citations.get("enabled"):
-            self._losses.note("messages.content.citations")
         if kind == "text" and type(data) is str:
             return [{"type": "text", "text": titled(title, titled(context, data))}]
         if kind == "content":
@@ -444,25 +445,30 @@ class Conversation:
         """The text and images within another block."""
         if type(content) is str:
             return [{"type": "text", "text": content}] if content else []
-        if type(content) is not list:
+        if content is None:
             return []
+        if type(content) is not list:
+            raise _field(where, "Input should be a valid string or list")
         parts: list[JsonObject] = []
         for index, block in enumerate(content):
-            kind = block.get("type") if type(block) is dict else None
-            if kind == "text" and type(block.get("text")) is str:
-                parts.append({"type": "text", "text": block["text"]})
-            elif kind == "image":
-                parts.append(self._image(block, f"{where}.{index}"))
-            elif kind == "document":
-                # As deep as documents nest: the parser of bodies has bounded it.
-                parts += self._document(block, f"{where}.{index}")
-            elif kind == "search_result":
-                parts.append({"type": "text", "text": search_text(block)})
-            elif kind == "tool_reference":
-                parts.append({"type": "text", "text": reference_text(block)})
-            else:
-                raise _field(f"{where}.{index}.type", "this type of content cannot be sent to this model")
+            if type(block) is not dict:
+                raise _field(f"{where}.{index}", "Input should be a valid dictionary")
+            note_knobs(block, self._losses)
+            if block.get("cache_control") is not None:
+                self._losses.note("cache_control")
+            parts += self._within(block, f"{where}.{index}")
         return parts
+
+    def _within(self, block: JsonObject, where: str) -> list[JsonObject]:
+        kind = block.get("type")
+        if kind == "text" and type(block.get("text")) is str:
+            return [{"type": "text", "text": block["text"]}]
+        if kind == "image":
+            return [self._image(block, where)]
+        if kind == "document":
+            # As deep as documents nest: the parser of bodies has bounded it.
+            return self._document(block, where)
+        return [{"type": "text", "text": in_words(block, where)}]
 
     def _add_result(self, block: JsonObject, where: str, pictures: list[JsonObject]) -> None:
         call_id = block.get("tool_use_id")
@@ -487,6 +493,7 @@ class Conversation:
             content = f"Error: {content}" if type(content) is str else [said, *content]
         if block.get("cache_control") is not None:
             self._losses.note("cache_control")
+        note_knobs(block, self._losses)
         self.messages.append({"role": "tool", "tool_call_id": openai_id(call_id), "content": content})
 
     # --- Assistant ---
@@ -499,6 +506,7 @@ class Conversation:
         for index, block in enumerate(content):
             kind = block["type"]
             if kind == "text":
+                note_knobs(block, self._losses)
                 said.texts.append(block["text"])
             elif kind == "tool_use":
                 said.calls.append(self._call(block, f"{where}.{index}"))
@@ -537,7 +545,10 @@ class Conversation:
             raise _field(f"{where}.id", "Field required")
         if type(name) is not str or not name:
             raise _field(f"{where}.name", "Field required")
-        function = {"name": self._names.out(name), "arguments": tool_arguments(block.get("input"))}
+        given = block.get("input")
+        if given is not None and type(given) is not dict:
+            raise _field(f"{where}.input", "Input should be a valid dictionary")
+        function = {"name": self._names.out(name), "arguments": tool_arguments(given)}
         return {"id": openai_id(call_id), "type": "function", "function": function}
 
 

@@ -17,15 +17,17 @@ from dialects.parts import (
     STOP_OF_FINISH,
     CallIds,
     Losses,
+    answered_input,
     as_text,
     claude_id,
     effort_for,
+    in_words,
     invalid_answer,
     messages_usage,
     new_id,
-    reference_text,
+    note_knobs,
     titled,
-    tool_input,
+    tool_arguments,
 )
 from dialects.sse import escape, frame_json
 from dialects.types import Event, JsonObject, ModelFacts, Usage
@@ -42,6 +44,10 @@ _NEUTRAL: Mapping[str, Any] = {"metadata": {}, "mcp_servers": []}
 # Coding agents put a line here that changes with every request; before any other provider it only keeps the
 # prompt from being cached.
 _BILLING = "x-anthropic-billing-header:"
+# What a turn may hold that this model can read, or that has to be refused.
+_CONTENT = frozenset(
+    {"text", "image", "document", "search_result", "tool_reference", "browser_state", "container_upload"}
+)
 _NO_MESSAGE: JsonObject = {}
 _NO_USAGE = Usage()
 
@@ -114,7 +120,7 @@ class MessagesViaOllama:
             content.append({"type": "thinking", "thinking": message["thinking"], "signature": ""})
         if message.get("content"):
             content.append({"type": "text", "text": message["content"]})
-        calls = [_tool_use(call, self._ids) for call in message.get("tool_calls") or ()]
+        calls = [self._tool_use(call) for call in message.get("tool_calls") or ()]
         return {
             "id": new_id("msg_"),
             "type": "message",
@@ -125,6 +131,10 @@ class MessagesViaOllama:
             "stop_sequence": None,
             "usage": messages_usage(ollama_usage(body) or _NO_USAGE),
         }
+
+    def _tool_use(self, call: JsonObject) -> JsonObject:
+        given = call["function"].get("arguments")
+        return {**_begun_call(call, self._ids), "input": answered_input(given, self._losses)}
 
     # --- The request's parts
 
@@ -269,8 +279,11 @@ class _Conversation:
                 thoughts.append(as_text(block.get("thinking"), f"{at}.thinking"))
             elif kind == "tool_use":
                 calls.append(self._call(block, at))
-            else:
+            elif kind is None or kind in _CONTENT:
                 rest.append((block, at))
+            else:
+                # What a server of Anthropic did, thinking that is sealed: nothing that this model could read.
+                self._losses.note(f"messages.content.{kind}" if type(kind) is str else "messages.content")
         out: JsonObject = {"role": "assistant", **self._content(rest)}
         if any(thoughts):
             out["thinking"] = "\n".join(thoughts)
@@ -295,6 +308,7 @@ class _Conversation:
         said = self._content([(b, f"{where}.content.{i}") for i, b in enumerate(blocks)])
         if block.get("cache_control"):
             self._losses.note("cache_control")
+        note_knobs(block, self._losses)
         if block.get("is_error") is True:
             said["content"] = "Error: " + said["content"]
         out: JsonObject = {"role": "tool", **said, "tool_call_id": call_id}
@@ -310,6 +324,7 @@ class _Conversation:
                 raise bad_request(f"{where}: Input should be a valid dictionary", where)
             if block.get("cache_control"):
                 self._losses.note("cache_control")
+            note_knobs(block, self._losses)
             if block.get("type") == "image":
                 images.append(_image(block.get("source"), f"{where}.source"))
             else:
@@ -321,21 +336,16 @@ class _Conversation:
         kind = block.get("type")
         if kind == "text":
             texts.append(as_text(block.get("text"), f"{where}.text"))
-            if block.get("citations"):
-                self._losses.note("messages.content.citations")
         elif kind == "document":
             self._document(block, where, texts, images)
         elif kind == "search_result":
             inner = self._inner(block.get("content"), f"{where}.content")
             head = [part for part in (block.get("title"), block.get("source")) if type(part) is str and part]
             texts.append(titled("\n".join(head), inner["content"]))
-        elif kind == "tool_reference":
-            texts.append(reference_text(block))
         elif kind == "container_upload":
             raise bad_request(f"{where}: files kept at another provider cannot be read", where)
         else:
-            # What a server of Anthropic did, thinking that is sealed: nothing that this model could read.
-            self._losses.note(f"messages.content.{kind}" if type(kind) is str else "messages.content")
+            texts.append(in_words(block, where))
 
     def _document(self, block: JsonObject, where: str, texts: list[str], images: list[str]) -> None:
         source = block.get("source")
@@ -355,9 +365,6 @@ class _Conversation:
         if type(context) is str and context:
             text = f"{context}\n\n{text}"
         texts.append(titled(block.get("title"), text))
-        citations = block.get("citations")
-        if type(citations) is dict and citations.get("enabled"):
-            self._losses.note("messages.content.citations")
 
     def _inner(self, content: Any, where: str) -> JsonObject:
         """The content of a document or search result: text, or blocks of text and pictures."""
@@ -440,9 +447,9 @@ class _Events:
     def _use(self, call: JsonObject) -> bytes:
         """A whole call: its input goes in one delta, never in the start, where clients do not look."""
         self._called = True
-        block = _tool_use(call, self._ids)
-        written = orjson.dumps(block["input"]).decode()
-        out = self._open_block("tool_use", {**block, "input": {}}, b'"input_json_delta","partial_json":')
+        written = tool_arguments(call["function"].get("arguments"))
+        block = _begun_call(call, self._ids)
+        out = self._open_block("tool_use", block, b'"input_json_delta","partial_json":')
         return out + self._head + escape(orjson.dumps(written)) + b"}}\n\n" + self._close()
 
     def _open_block(self, kind: str, block: JsonObject, delta: bytes) -> bytes:
@@ -473,17 +480,14 @@ def _forbids_parallel(choice: Any) -> bool:
     return type(choice) is dict and choice.get("disable_parallel_tool_use") is True
 
 
-def _tool_use(call: JsonObject, ids: CallIds) -> JsonObject:
-    function = call["function"]
-    return {
-        "type": "tool_use",
-        "id": ids.of(call),
-        "name": function["name"],
-        "input": tool_input(function.get("arguments")),
-    }
+def _begun_call(call: JsonObject, ids: CallIds) -> JsonObject:
+    return {"type": "tool_use", "id": ids.of(call), "name": call["function"]["name"], "input": {}}
 
 
 def _stop_reason(line: JsonObject, *, called: bool) -> str:
+    if line.get("done_reason") == "load":
+        # So it answers where there is nothing to say: the cap of 0 is reached.
+        return "max_tokens"
     return STOP_OF_FINISH[ollama.finish_reason(line, called=called)]
 
 

@@ -142,10 +142,14 @@ class ToolNames:
 
 
 def parsed_arguments(arguments: Any) -> JsonObject | None:
-    """A call's arguments as an object; nothing is `{}`; None for text that is no JSON object."""
+    """A call's arguments as an object; nothing is `{}`; None for what is no JSON object."""
     if type(arguments) is dict:
         return arguments
-    if not arguments or type(arguments) is not str or not arguments.strip():
+    if arguments is None or arguments == "":
+        return {}
+    if type(arguments) is not str:
+        return None
+    if not arguments.strip():
         return {}
     try:
         value = orjson.loads(arguments)
@@ -162,8 +166,25 @@ def tool_input(arguments: Any) -> JsonObject:
 
 
 def tool_arguments(value: Any) -> str:
-    """A call's input as the compact JSON text that OpenAI carries."""
-    return orjson.dumps(value if type(value) is dict else {}).decode()
+    """A call's input as the compact JSON text that OpenAI carries. What is text already goes on as it came,
+    and whatever else was said in an object's place too: its reader shall see it."""
+    if type(value) is str:
+        return value or "{}"
+    return orjson.dumps({} if value is None else value).decode()
+
+
+# What an answer has lost that calls a tool with what is no JSON object, where its dialect has no other place
+# for it.
+LOST_INPUT = "tool_use.input"
+
+
+def answered_input(arguments: Any, losses: Losses) -> JsonObject:
+    """The input of a tool that the model calls. Broken text cannot be one: it is `{}` then, and a loss."""
+    parsed = parsed_arguments(arguments)
+    if parsed is None:
+        losses.note(LOST_INPUT)
+        return {}
+    return parsed
 
 
 # --- Reasoning ---------------------------------------------------------------------------------------
@@ -290,6 +311,15 @@ def responses_usage(usage: Usage) -> JsonObject:
     }
 
 
+# --- Citations ---------------------------------------------------------------------------------------
+
+
+def shifted(citation: JsonObject, by: int) -> JsonObject:
+    """Where a citation stands, `by` characters further on: texts are joined, or taken apart again."""
+    places = ((name, citation.get(name)) for name in ("start_index", "end_index"))
+    return {name: max(0, place + by) if type(place) is int else 0 for name, place in places}
+
+
 # --- Losses and refusals -----------------------------------------------------------------------------
 
 
@@ -358,6 +388,46 @@ def reference_text(block: JsonObject) -> str:
     """A tool that a search for tools has found: other models are offered it from the beginning."""
     name = block.get("tool_name")
     return f"[tool found: {name}]" if type(name) is str else "[tool found]"
+
+
+def browser_text(block: JsonObject) -> str:
+    """A browser after a tool's call: its tabs and what has changed. Anthropic too shows the model a text."""
+    state = {n: v for n, v in block.items() if n not in ("type", "cache_control") and v is not None}
+    return f"[browser state] {orjson.dumps(state).decode()}"
+
+
+def note_knobs(block: JsonObject, losses: Losses) -> None:
+    """Note what a block carries beside its content, marks for a cache apart."""
+    cited = block.get("citations")
+    # A list: what an earlier answer cited. An object: whether the next one may.
+    if cited.get("enabled") if type(cited) is dict else cited:
+        losses.note("messages.content.citations")
+    for name in ("transformations", "toolset_name"):
+        if block.get(name):
+            losses.note(f"messages.content.{name}")
+
+
+def unknown_content(where: str, kind: Any) -> GatewayError:
+    """The 400 for a block that has no words elsewhere."""
+    named = f" ({kind})" if type(kind) is str and _FIELD_NAME.fullmatch(kind) else ""
+    where = f"{where}.type"
+    return bad_request(f"{where}: this type of content{named} cannot be sent to this model", where)
+
+
+_IN_WORDS: Mapping[str, Callable[[JsonObject], str]] = {
+    "search_result": search_text,
+    "tool_reference": reference_text,
+    "browser_state": browser_text,
+}
+
+
+def in_words(block: JsonObject, where: str) -> str:
+    """A block of a tool's result that only has words elsewhere. GatewayError (400): it has none."""
+    kind = block.get("type")
+    said = _IN_WORDS.get(kind) if type(kind) is str else None
+    if said is None:
+        raise unknown_content(where, kind)
+    return said(block)
 
 
 # --- Answers that are none -----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import orjson
 
 from dialects.chat import openai_usage
 from dialects.errors import GatewayError
-from dialects.parts import new_id, parsed_arguments, responses_usage, sealed, truncated_answer
+from dialects.parts import new_id, parsed_arguments, responses_usage, sealed, shifted, truncated_answer
 from dialects.responses_failed import failed
 from dialects.responses_via_chat_request import Plan
 from dialects.responses_via_chat_turns import FREE_TEXT
@@ -88,7 +88,7 @@ class _Item:
 class _Message(_Item):
     """A message of the model: parts of text and refusal, one open at a time."""
 
-    def __init__(self, writer: _Writer, output: list[_Item]) -> None:
+    def __init__(self, writer: _Writer, output: list[_Item], begins: int) -> None:
         super().__init__(
             writer,
             output,
@@ -100,6 +100,9 @@ class _Message(_Item):
                 "content": [],
             },
         )
+        # Where the next part of text begins in the whole answer's, and where the last one does.
+        self._chars = begins
+        self._begins = begins
         # The open part, empty while none is.
         self._part: JsonObject = {}
         self._pieces: list[str] = []
@@ -108,6 +111,7 @@ class _Message(_Item):
     def text(self, text: str, logprobs: list[JsonObject]) -> bytes:
         out = self._begin("output_text")
         self._pieces.append(text)
+        self._chars += len(text)
         if not logprobs:
             return out + self._writer.delta(self._delta, text, b'"logprobs":[],')
         self._part["logprobs"] += logprobs
@@ -120,7 +124,9 @@ class _Message(_Item):
         return out + self._writer.delta(self._delta, text)
 
     def annotate(self, annotation: JsonObject) -> bytes:
+        """A citation, whose place is counted in the whole answer's text."""
         out = self._begin("output_text")
+        annotation = {**annotation, **shifted(annotation, -self._begins)}
         self._part["annotations"].append(annotation)
         return out + self._writer.event(
             "response.output_text.annotation.added",
@@ -140,6 +146,7 @@ class _Message(_Item):
             self._part = {"type": kind, "refusal": ""}
             name = b"response.refusal.delta"
         else:
+            self._begins = self._chars
             self._part = {"type": kind, "annotations": [], "logprobs": [], "text": ""}
             name = b"response.output_text.delta"
         content = self.item["content"]
@@ -305,6 +312,8 @@ class ResponseEvents:
         self._call_ids: set[str] = set()
         self._finish: str | None = None
         self._usage: JsonObject | None = None
+        # Characters of text in all messages.
+        self._chars = 0
         self.response: JsonObject = {}
 
     def chunk(self, chunk: JsonObject) -> bytes:
@@ -398,12 +407,13 @@ class ResponseEvents:
 
     def _rest(self, delta: JsonObject) -> bytes:
         out = b""
+        # They are of the text, which a refusal ends.
+        for annotation in delta.get("annotations") or ():
+            out += self._annotation(annotation)
         refusal = delta.get("refusal")
         if refusal:
             begun, message = self._message()
             out += begun + message.refuse(_string(refusal))
-        for annotation in delta.get("annotations") or ():
-            out += self._annotation(annotation)
         for piece in delta.get("tool_calls") or ():
             out += self._call(piece, piece.get("function") or {})
         legacy = delta.get("function_call")
@@ -440,16 +450,15 @@ class ResponseEvents:
             if not text:
                 return b""
         out, message = self._message()
-        return out + message.text(_string(text), _logprobs(logprobs) if logprobs else [])
+        self._chars += len(_string(text))
+        return out + message.text(text, _logprobs(logprobs) if logprobs else [])
 
     def _annotation(self, annotation: JsonObject) -> bytes:
         if annotation.get("type") != "url_citation" or not isinstance(self._open, _Message):
             return b""
         cited = annotation["url_citation"]
         made = {"type": "url_citation", "url": cited["url"], "title": cited.get("title") or ""}
-        for name in ("start_index", "end_index"):
-            made[name] = cited.get(name) or 0
-        return self._open.annotate(made)
+        return self._open.annotate({**made, **shifted(cited, 0)})
 
     # --- Items
 
@@ -457,7 +466,7 @@ class ResponseEvents:
         """The open message, and the events that open it."""
         if isinstance(self._open, _Message):
             return b"", self._open
-        message = _Message(self._writer, self._items)
+        message = _Message(self._writer, self._items, self._chars)
         return self._turn_to(message), message
 
     def _reasoning(self) -> tuple[bytes, _Reasoning]:

@@ -168,6 +168,12 @@ async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, atte
     call.record.usage = dialect.usage(answer) or estimated(call, dialect, answer)
     if exchange.translator is not None:
         raw = orjson.dumps(exchange.translator.response(answer))
+        if call.record.dropped and call.record.losses == "strict":
+            # Nothing was lost on the way there, so it is the answer that cannot be told whole.
+            raise invalid_response(
+                "The provider's answer cannot be told without loss, and this model's route is strict: "
+                + ", ".join(call.record.dropped)
+            )
     return Reply(200, list(JSON_HEADERS), raw)
 
 

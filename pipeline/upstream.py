@@ -9,10 +9,12 @@ from functools import partial
 
 import orjson
 
+from dialects.as_stream import AS_STREAM
 from dialects.errors import INTERNAL, GatewayError, bad_request
 from dialects.media import PassedDialect
+from dialects.prewarm import only_warms, warmed
 from dialects.table import LOCAL, choose
-from pipeline.answer import JSON_HEADERS, refusal, streamed, whole
+from pipeline.answer import JSON_HEADERS, SSE_HEADERS, refusal, streamed, whole
 from pipeline.call import Attempt, Call, Deadline, Reply
 from pipeline.failures import as_gateway_error, out_of_time
 from pipeline.ledger import NOBODY, Ledger
@@ -41,6 +43,8 @@ class Upstream:
         if spoken is None:
             return _without_provider(call)
         exchange = translate(call, target, spoken)
+        if only_warms(call.dialect.name, spoken, call.facts):
+            return _warmed(call, model)
         attempt = Attempt(
             provider=target.provider.name,
             upstream_model=model,
@@ -116,6 +120,14 @@ async def _in_time(sending: Awaitable[UpstreamResponse], deadline: Deadline) -> 
             return await sending
     except TimeoutError:
         raise out_of_time() from None
+
+
+def _warmed(call: Call, model: str) -> Reply:
+    """The gateway's own answer to what only warms a cache, which the provider cannot be asked for."""
+    answer = warmed(model)
+    if call.facts.stream:
+        return Reply(200, list(SSE_HEADERS), AS_STREAM[call.dialect.name](answer))
+    return Reply(200, list(JSON_HEADERS), orjson.dumps(answer))
 
 
 def _request_id(headers: Mapping[str, str]) -> str | None:

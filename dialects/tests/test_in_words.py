@@ -3,9 +3,10 @@ client's own name."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from anthropic.types import tool_result_block_param
 
 from dialects.errors import GatewayError
 from dialects.table import DIALECTS, TRANSLATORS
@@ -28,6 +29,18 @@ NOTE: dict[str, Any] = {
     "source": {"type": "text", "media_type": "text/plain", "data": "It rains."},
 }
 FOUND: dict[str, Any] = {"type": "tool_reference", "tool_name": "weather"}
+BROWSER: dict[str, Any] = {
+    "type": "browser_state",
+    "tabs": [{"tab_id": "t1", "title": "Ulm", "url": "https://example.com/ulm", "active": True}],
+    "state_changes": [
+        {"type": "tab_opened", "tab_id": "t1"},
+        {"type": "download_failed", "download_id": "d1", "url": "https://example.com/x", "error": "gone"},
+    ],
+}
+PICTURE: dict[str, Any] = {
+    "type": "image",
+    "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+}
 USE: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
 MODELS = {"chat": "gpt-4o", "responses": "gpt-4o", "ollama_chat": "llama3.2"}
 ALL = pytest.mark.parametrize("upstream", sorted(MODELS))
@@ -77,6 +90,80 @@ def test_a_tool_that_was_searched_and_found(upstream: str) -> None:
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [FOUND]}]},
     ]
     assert "weather" in sent(upstream, [], messages=turns)
+
+
+def _answered(*content: Any, **fields: Any) -> list[dict[str, Any]]:
+    """A conversation in which a tool gave this."""
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": list(content), **fields}
+    return [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": [USE]},
+        {"role": "user", "content": [result]},
+    ]
+
+
+def test_every_kind_of_content_that_a_result_may_have_is_tried_here() -> None:
+    union = get_args(tool_result_block_param.Content)
+    kinds = {get_args(get_args(get_type_hints(kind, include_extras=True)["type"])[0])[0] for kind in union}
+    assert kinds == {"text", *(block["type"] for block in (SEARCH, DOCUMENT, FOUND, BROWSER, PICTURE))}
+
+
+@ALL
+def test_the_state_of_a_browser(upstream: str) -> None:
+    text = sent(upstream, [], messages=_answered(BROWSER))
+    for word in (
+        "browser",
+        "t1",
+        "https://example.com/ulm",
+        "active",
+        "tab_opened",
+        "download_failed",
+        "gone",
+    ):
+        assert word in text
+
+
+@ALL
+@pytest.mark.parametrize("in_result", [True, False])
+@pytest.mark.parametrize("kind", ["hologram", "web_search_tool_result", "tool_use"])
+def test_a_kind_of_content_that_nobody_knows_is_refused_by_name(
+    upstream: str, kind: str, in_result: bool
+) -> None:
+    block = {"type": kind, "text": "x", "id": "toolu_2", "name": "f", "input": {}}
+    turns = _answered(block) if in_result else [{"role": "user", "content": [block]}]
+    where = r"messages\.2\.content\.0\.content\.0" if in_result else r"messages\.0\.content\.0"
+    with pytest.raises(GatewayError, match=rf"{where}.*{kind}") as refused:
+        sent(upstream, [], messages=turns)
+    assert refused.value.status("anthropic") == 400
+
+
+@ALL
+def test_what_only_tunes_a_results_content_is_dropped_by_name(upstream: str) -> None:
+    kept = {"cache_control": {"type": "ephemeral"}}
+    turns = _answered(
+        {"type": "text", "text": "It rains.", **kept},
+        {**PICTURE, "transformations": {"oversized_image": "error"}},
+        {**SEARCH, "citations": {"enabled": True}},
+        toolset_name="browser",
+    )
+    translator, _ = asked("messages", upstream, {"max_tokens": 50, "messages": turns}, MODELS[upstream])
+    lost = {
+        "cache_control",
+        *(f"messages.content.{name}" for name in ("transformations", "citations", "toolset_name")),
+    }
+    assert set(translator.dropped) == lost
+
+
+@ALL
+def test_what_an_earlier_answer_cited_is_named(upstream: str) -> None:
+    cited = {"type": "text", "text": "Wet.", "citations": [{"type": "web_search_result_location"}]}
+    turns = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": [cited]},
+        {"role": "user", "content": "!"},
+    ]
+    translator, _ = asked("messages", upstream, {"max_tokens": 50, "messages": turns}, MODELS[upstream])
+    assert list(translator.dropped) == ["messages.content.citations"]
 
 
 @pytest.mark.parametrize("upstream", ["chat", "ollama_chat"])

@@ -161,3 +161,53 @@ def test_a_targets_own_patch_is_no_loss(live: LiveGateway) -> None:
     target = Target(id=1, provider=live.provider("anthropic"), body_patch={"top_k": 3})
     live.use(live.snapshot([live.route("*", target, losses="strict")]))
     assert ask(live, CHAT_ANTHROPIC).status == 200
+
+
+def _broken_call() -> Json:
+    """An answer that calls a tool with arguments that broke off."""
+    function = {"name": "f", "arguments": '{"city": "Ul'}
+    message = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+    }
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o"}
+    return Json(200, {**head, "choices": [choice]})
+
+
+@pytest.mark.parametrize("losses", ["warn", "silent"])
+def test_a_call_that_cannot_be_read_is_lost_and_on_the_record(
+    live: LiveGateway, fake: FakeUpstream, losses: Losses
+) -> None:
+    serve(live, losses, "openai")
+    before = counted(live, losses)
+    fake.script("", [_broken_call()])
+    answer = ask(live, MESSAGES_OPENAI)
+    assert answer.status == 200
+    (call,) = answer.json["content"]
+    assert (call["type"], call["input"]) == ("tool_use", {})
+    assert answer.header("x-gateway-dropped") == ("tool_use.input" if losses == "warn" else None)
+    assert live.wait_record().dropped == ["tool_use.input"]
+    assert counted(live, losses) == before + 1
+
+
+def test_a_strict_route_has_no_such_answer(live: LiveGateway, fake: FakeUpstream) -> None:
+    serve(live, "strict", "openai")
+    fake.script("", [_broken_call()])
+    answer = ask(live, MESSAGES_OPENAI)
+    assert answer.status == 502
+    assert "tool_use.input" in answer.error()["message"]
+    assert live.wait_record().code == "upstream_invalid_response"
+
+
+@pytest.mark.parametrize("losses", ["strict", "warn"])
+def test_a_stream_has_the_pieces_of_the_call(live: LiveGateway, fake: FakeUpstream, losses: Losses) -> None:
+    """The provider answers whole all the same: it is told as the stream that was asked for."""
+    serve(live, losses, "openai")
+    fake.script("", [_broken_call()])
+    answer = ask(live, MESSAGES_OPENAI, stream=True)
+    assert answer.complete
+    deltas = [data["delta"] for name, data in answer.events if name == "content_block_delta"]
+    assert "".join(delta["partial_json"] for delta in deltas) == '{"city": "Ul'
+    assert (answer.header("x-gateway-dropped"), live.wait_record().dropped) == (None, [])
