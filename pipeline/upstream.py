@@ -43,7 +43,7 @@ class Upstream:
         if spoken is None:
             return _without_provider(call)
         exchange = translate(call, target, spoken)
-        if only_warms(call.dialect.name, spoken, call.facts):
+        if only_warms(client, spoken, call.facts):
             return _warmed(call, model)
         attempt = Attempt(
             provider=target.provider.name,
