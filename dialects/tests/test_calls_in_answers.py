@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from dialects.as_stream import AS_STREAM
+from dialects.errors import GatewayError
 from dialects.parts import LOST_INPUT
 from dialects.table import DIALECTS
 from dialects.tests.pair_support import asked, carried, sse
@@ -123,6 +124,6 @@ def test_a_clients_own_call_with_no_object_is_refused() -> None:
         {"role": "user", "content": "x"},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": ["x"]}]},
     ]
-    with pytest.raises(Exception, match=r"messages\.1\.content\.0\.input") as refused:
+    with pytest.raises(GatewayError, match=r"messages\.1\.content\.0\.input") as refused:
         asked("messages", "chat", {**ASKED["messages"], "messages": turns}, "m")
     assert refused.value.status("anthropic") == 400
