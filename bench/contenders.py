@@ -153,7 +153,13 @@ def _own_version(_: Path) -> str:
     return f"{described or 'unversioned'} (Django {django})"
 
 
-def _own(server: str) -> Contender:
+def _nothing(_: Place) -> str:
+    return "{}\n"
+
+
+def own(server: str, configured: Callable[[Place], str] = _nothing) -> Contender:
+    """This gateway; `configured` writes its configuration file."""
+
     def launch(place: Place) -> Launch:
         environment = {
             # As in production, with every default policy on; its log goes to the bench's file.
@@ -163,7 +169,7 @@ def _own(server: str) -> Contender:
             "LLM_GATEWAY_LOG_LEVEL": "info",
             "LLM_GATEWAY_WORKERS": "1",
             # None of this checkout's own settings.
-            "LLM_GATEWAY_CONFIG": place.write("config.yaml", "{}\n"),
+            "LLM_GATEWAY_CONFIG": place.write("config.yaml", configured(place)),
             "LLM_GATEWAY_DATA_DIR": str(place.folder / "data"),
             "LLM_GATEWAY_BOOTSTRAP_KEY": KEY,
             "LLM_GATEWAY_SERVER": server,
@@ -275,8 +281,8 @@ def _tensorzero(place: Place) -> Launch:
 
 
 CONTENDERS: tuple[Contender, ...] = (
-    _own("daphne"),
-    _own("uvicorn"),
+    own("daphne"),
+    own("uvicorn"),
     Contender("litellm", "LiteLLM proxy", _from_pypi("litellm", "litellm[proxy]"), _litellm, _bearer),
     Contender(
         "portkey",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.measure import Figures, Outcome
+from bench.targets import verdicts
 
 _ALL = 0.985  # of the chunks on offer: more is never lost, only not yet read when the window closes
 _LOADED = 0.9  # of the load's core: from here on the harness may be what is measured
@@ -140,6 +141,15 @@ def ratios_table(rows: Mapping[str, Row], own: Sequence[str]) -> str:
     return "\n\n".join(_ratios(row, peers, _columns(rows)) for row in ours) if peers else ""
 
 
+def goals_table(rows: Mapping[str, Row], own: Sequence[str]) -> str:
+    """What was to be reached and whether it was, one table for each of ours that ran."""
+    medians = {name: row.medians() for name, row in rows.items() if row.rounds}
+    head = ("goal", "seen", "")
+    return "\n\n".join(
+        _table((rows[name].title, *head), verdicts(name, medians)) for name in own if name in medians
+    )
+
+
 def _ratios(row: Row, peers: Sequence[Row], columns: Sequence[tuple[str, str]]) -> str:
     """More requests and chunks a second, less CPU for each."""
     mine = row.medians()
@@ -207,6 +217,7 @@ def markdown(rows: Mapping[str, Row], own: Sequence[str], about: Mapping[str, st
         "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in about.items()),
         figures_table(rows),
         ratios_table(rows, own),
+        goals_table(rows, own),
         "\n".join(f"- {line}" for line in notes(rows)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
