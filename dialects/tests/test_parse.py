@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dialects.errors import GatewayError
-from dialects.parse import MAX_DEPTH, parse_json, splice
+from dialects.parse import MAX_DEPTH, MAX_VALUES, parse_json, splice
 
 SECRET = "tell-nobody"
 
@@ -137,6 +137,19 @@ def test_any_bytes_are_an_object_or_a_400(raw: bytes) -> None:
     except GatewayError as error:
         status = error.status("anthropic")
     assert status in (None, 400)
+
+
+@pytest.mark.parametrize("value", [b"1", b"{}", b'"a,b"', b"[]", b'{"a":1}'])
+def test_more_than_a_million_values_are_refused(value: bytes) -> None:
+    with pytest.raises(GatewayError) as raised:
+        parse_json(b'{"x":[' + b",".join([value] * (MAX_VALUES + 1)) + b"]}")
+    assert raised.value.code == "invalid_json"
+
+
+def test_marks_within_strings_are_no_values() -> None:
+    text = 'a,b,[{"\\",' * (MAX_VALUES // 2)
+    raw = orjson.dumps({"x": text, "y": [1, 2]})
+    assert parse_json(raw)["x"] == text
 
 
 def test_splice_keeps_bytes_and_order() -> None:
