@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Callable
 
 from gateway_project.config import Config
 
@@ -36,15 +37,19 @@ def bind(config: Config, *, shared: bool) -> socket.socket:
     return listener
 
 
-def run(config: Config, listener: socket.socket) -> None:
-    """Serve on `listener` until told to end and drained."""
+def nobody() -> None:
+    """Who is told by a process that serves alone."""
+
+
+def run(config: Config, listener: socket.socket, serves: Callable[[], None] = nobody) -> None:
+    """Serve on `listener` until told to end and drained. `serves` is called when it takes connections."""
     if config.server == "uvicorn":
         from gateway_project.asgi import application  # noqa: PLC0415 - it constructs the gateway
         from gateway_project.uvicorn_server import serve_uvicorn  # noqa: PLC0415 - only one server is loaded
 
-        serve_uvicorn(application, [listener])
+        serve_uvicorn(application, [listener], serves)
     else:
         from gateway_project.daphne_server import DaphneOptions, serve_daphne  # noqa: PLC0415, I001 - it installs Twisted's reactor, which must come before anything else of Twisted
         from gateway_project.asgi import application  # noqa: PLC0415 - it constructs the gateway
 
-        serve_daphne(application, [listener], DaphneOptions())
+        serve_daphne(application, [listener], DaphneOptions(), serves)

@@ -6,12 +6,14 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -27,14 +29,43 @@ _LOOK_SECONDS = 0.1
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """A process, when it was started, and the parent's end of the line to it: a word from there says that it
+    serves, and its end tells the worker that the parent is gone."""
+
+    process: subprocess.Popen[bytes]
+    started: float
+    line: socket.socket
+    serves: bool = False
+
+    def listen(self) -> None:
+        """Hear what it has said."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self.serves = self.serves or bool(self.line.recv(16))
+
+    def tell(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
 class Workers:
-    """The parent of `config.workers` processes, each started with `command`."""
+    """The parent of `config.workers` processes, each started with `command`.
+
+    SIGHUP replaces them, one after the other: a new one is started, and when it serves, the old one drains
+    and ends. If a new one does not come up, the old ones stay.
+    """
 
     def __init__(self, config: Config, command: list[str], say: Callable[[str], None]) -> None:
         self._config = config
         self._command = command
         self._say = say
-        self._running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
+        self._running: dict[int, _Worker] = {}
+        self._leaving: list[_Worker] = []
+        # The slots whose worker is still to be replaced, and the one whose turn it is, with its old worker.
+        self._old: list[int] = []
+        self._turn: tuple[int, _Worker] | None = None
         self._again: dict[int, float] = {}
         self._pauses: dict[int, float] = {}
         self._ending = False
@@ -47,10 +78,11 @@ class Workers:
         with bind(self._config, shared=True), self._metrics_folder() as folder:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._forward)
+            signal.signal(signal.SIGHUP, self._renew)
             environ = {**os.environ, METRICS_FOLDER: folder}
             for slot in range(self._config.workers):
                 self._start(slot, environ)
-            while self._running or (self._again and not self._ending):
+            while self._running or self._leaving or (self._again and not self._ending):
                 time.sleep(_LOOK_SECONDS)
                 self._look(environ)
                 if self._hopeless():
@@ -58,25 +90,67 @@ class Workers:
         return 0
 
     def _start(self, slot: int, environ: dict[str, str]) -> None:
-        # The worker reads this pipe: when it closes, the parent is gone, however it went.
-        process = subprocess.Popen(self._command, env=environ, stdin=subprocess.PIPE)  # noqa: S603 - this program itself
-        self._running[slot] = (process, time.monotonic())
+        ours, theirs = socket.socketpair()
+        ours.settimeout(0)
+        with theirs:
+            process = subprocess.Popen(self._command, env=environ, stdin=theirs.fileno())  # noqa: S603 - this program itself
+        self._running[slot] = _Worker(process, time.monotonic(), ours)
 
     def _look(self, environ: dict[str, str]) -> None:
         now = time.monotonic()
-        for slot, (process, started) in list(self._running.items()):
-            status = process.poll()
+        for slot, worker in list(self._running.items()):
+            worker.listen()
+            status = worker.process.poll()
             if status is None:
-                self._ever_sound = self._ever_sound or now - started > _SOUND_SECONDS
+                self._ever_sound = self._ever_sound or now - worker.started > _SOUND_SECONDS
                 continue
             del self._running[slot]
-            mark_process_dead(process.pid)  # type: ignore[no-untyped-call]  # the library has no types here
-            if not self._ending:
-                self._mourn(slot, status, now - started)
+            self._bury(worker)
+            if not self._ending and not self._stays(slot):
+                self._mourn(slot, status, now - worker.started)
+        for worker in [each for each in self._leaving if each.process.poll() is not None]:
+            self._leaving.remove(worker)
+            self._bury(worker)
         for slot, moment in list(self._again.items()):
             if now >= moment and not self._ending:
                 del self._again[slot]
                 self._start(slot, environ)
+        if not self._ending:
+            self._replace(environ)
+
+    def _bury(self, worker: _Worker) -> None:
+        worker.line.close()
+        mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]  # the library has no types here
+
+    def _renew(self, _number: int, _frame: FrameType | None) -> None:
+        if self._turn is None and not self._old:
+            self._old = sorted(self._running)
+
+    def _replace(self, environ: dict[str, str]) -> None:
+        """The next step of a replacement, where one is under way."""
+        if self._turn is not None:
+            slot, old = self._turn
+            if self._running[slot].serves:
+                self._turn = None
+                self._leaving.append(old)
+                old.tell(signal.SIGTERM)
+        elif self._old:
+            slot = self._old.pop(0)
+            if slot in self._running:
+                self._turn = slot, self._running[slot]
+                self._start(slot, environ)
+
+    def _stays(self, slot: int) -> bool:
+        """True when the worker that ended was to replace one, which then goes on in its place, as do all
+        whose turn has not come."""
+        if self._turn is None or self._turn[0] != slot:
+            return False
+        _, old = self._turn
+        self._turn = None
+        self._old.clear()
+        self._running[slot] = old
+        self._say("A new worker ended before it served; the old ones go on.")
+        return True
 
     def _mourn(self, slot: int, status: int, lived: float) -> None:
         pause = 0.0 if lived > _SOUND_SECONDS else min(_MAX_PAUSE, self._pauses.get(slot, 0.5) * 2)
@@ -90,9 +164,11 @@ class Workers:
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         self._ending = True
-        for process, _ in self._running.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
+        if self._turn is not None:
+            self._leaving.append(self._turn[1])
+            self._turn = None
+        for worker in (*self._running.values(), *self._leaving):
+            worker.tell(number)
 
     @contextlib.contextmanager
     def _metrics_folder(self) -> Iterator[str]:
@@ -114,6 +190,12 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="parent-watcher", daemon=True).start()
+
+
+def tell_parent() -> None:
+    """In a worker: say that it serves."""
+    with contextlib.suppress(OSError):
+        os.write(0, b".")
 
 
 def worker_command() -> list[str]:

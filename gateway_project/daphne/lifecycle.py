@@ -28,10 +28,17 @@ _LAST_ACCEPTS = 65536
 class Lifecycle:
     """Runs one server from start to end, in the main thread, which is where signals arrive."""
 
-    def __init__(self, server: GatewayServer, sockets: Sequence[socket], reactor: Reactor) -> None:
+    def __init__(
+        self,
+        server: GatewayServer,
+        sockets: Sequence[socket],
+        reactor: Reactor,
+        serves: Callable[[], None],
+    ) -> None:
         self._server = server
         self._gateway = server.application.gateway
         self._sockets = sockets
+        self._serves = serves
         self._reactor = reactor
         self._loop = reactor.loop
         self._first_signal: float | None = None
@@ -72,6 +79,7 @@ class Lifecycle:
         try:
             if await self._start():
                 self._listen()
+                self._serves()
                 await self._wakened.wait()
                 await self._drain()
         finally:

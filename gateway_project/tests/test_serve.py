@@ -20,8 +20,8 @@ KEY = "a-bootstrap-key-of-the-tests"
 SERVERS = ("daphne", "uvicorn")
 
 
-def wait(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+def wait(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
@@ -68,6 +68,47 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         children = psutil.Process(gateway.pid).children()
         gateway.end(signal.SIGKILL)
         wait(lambda: not any(child.is_running() for child in children))
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_rolling_restart_refuses_nobody(server: str) -> None:
+    with Served(LLM_GATEWAY_SERVER=server, LLM_GATEWAY_WORKERS="2", LLM_GATEWAY_BOOTSTRAP_KEY=KEY) as gateway:
+        parent = psutil.Process(gateway.pid)
+        wait(lambda: _serving(parent, gateway.port) == 2)
+        before = {child.pid for child in parent.children()}
+        parent.send_signal(signal.SIGHUP)
+        answers: list[int] = []
+
+        def replaced() -> bool:
+            # A new connection each time, over all of the change.
+            answers.append(models(gateway))
+            return before.isdisjoint({child.pid for child in parent.children()})
+
+        wait(replaced, 60)
+        assert set(answers) == {200}
+        wait(lambda: _serving(parent, gateway.port) == 2)
+        assert gateway.end() == 0
+
+
+def test_a_new_worker_that_does_not_come_up_replaces_nobody() -> None:
+    with Served(
+        LLM_GATEWAY_SERVER="uvicorn", LLM_GATEWAY_WORKERS="2", LLM_GATEWAY_BOOTSTRAP_KEY=KEY
+    ) as gateway:
+        parent = psutil.Process(gateway.pid)
+        wait(lambda: _serving(parent, gateway.port) == 2)
+        before = {child.pid for child in parent.children()}
+        parent.send_signal(signal.SIGHUP)
+        wait(lambda: len(parent.children()) == 3)
+        [new] = [child for child in parent.children() if child.pid not in before]
+        new.kill()
+        wait(lambda: "the old ones go on" in gateway.output)
+        assert {child.pid for child in parent.children()} == before
+        assert models(gateway) == 200
+
+
+def _serving(parent: psutil.Process, port: int) -> int:
+    """How many children of the parent listen on the port."""
+    return sum(_listens(child, port) for child in parent.children())
 
 
 def test_the_metrics_of_workers_are_one() -> None:

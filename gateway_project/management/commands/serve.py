@@ -14,7 +14,7 @@ from gateway_project.config import Config
 from gateway_project.first_run import DatabaseUnavailableError, prepare
 from gateway_project.server import ListenError, bind, run
 from gateway_project.sheet import first_sheet, later_line
-from gateway_project.workers import Workers, end_with_parent, worker_command
+from gateway_project.workers import Workers, end_with_parent, tell_parent, worker_command
 from routing.configfile import ConfigError
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         try:
             if options["worker"]:
                 end_with_parent()
-                run(config, bind(config, shared=True))
+                run(config, bind(config, shared=True), tell_parent)
             else:
                 self._serve(config)
         except (DatabaseUnavailableError, ListenError) as error:
