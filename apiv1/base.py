@@ -15,6 +15,7 @@ from django.http import (
     StreamingHttpResponse,
     UnreadablePostError,
 )
+from msgspec import Struct
 from rest_framework.views import APIView
 
 from apiv1.auth import Authenticator
@@ -82,8 +83,7 @@ class Services:
     lingering: Lingering
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(Struct):
     """One request at an endpoint. `captured` is what the URL pattern caught; `snapshot` stays the same to the
     end; `call` is set once the request has become one."""
 

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
+
+from msgspec import Struct, field
 
 from dialects.errors import MEDIA, Detail, GatewayError, bad_request
 
 # Headers of which two with different values have no meaning.
 _SINGLE = frozenset({"authorization", "x-api-key", "content-type", "content-encoding", "host"})
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_JSON = "application/json"
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 _KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "access_token"})
 
 
-@dataclass(slots=True)
-class Presence:
+class Presence(Struct, gc=False):
     """Why a request is being given up; "" while the client is there and the gateway goes on."""
 
     lost: Literal["", "client_gone", "client_stall", "draining"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(Struct, frozen=True):
     """`path` is without root path and query; `headers` are lower case; `body` reads the whole body and
     `pieces` gives it as it comes, either of them once (GatewayError 413 or 408); `duplicates` names
     single-valued headers that came twice; `version` is that of HTTP."""
@@ -40,7 +41,7 @@ class Inbound:
     duplicates: frozenset[str] = frozenset()
     presence: Presence = field(default_factory=Presence)
     version: str = "1.1"
-    request_id: str = field(default_factory=lambda: "req_" + secrets.token_hex(12))
+    request_id: str = field(default_factory=lambda: "req_" + os.urandom(12).hex())
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], frozenset[str]]:
@@ -49,7 +50,7 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], fr
     headers: dict[str, str] = {}
     duplicates: set[str] = set()
     for raw_name, raw_value in raw:
-        name = raw_name.decode("latin-1").lower()
+        name = _name(raw_name)
         if "_" in name:
             continue
         if name in headers:
@@ -58,6 +59,12 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], fr
             continue
         headers[name] = raw_value.decode("latin-1")
     return headers, frozenset(duplicates)
+
+
+@lru_cache(maxsize=1024)
+def _name(raw: bytes) -> str:
+    # The same few dozen in every request.
+    return raw.decode("latin-1").lower()
 
 
 def check_host(inbound: Inbound) -> None:
@@ -84,8 +91,10 @@ def check_plain(inbound: Inbound) -> None:
 
 def check_media(inbound: Inbound) -> None:
     """Refuse what is not JSON in UTF-8, uncompressed. A missing content type passes as JSON."""
-    check_plain(inbound)
     headers = inbound.headers
+    if not inbound.duplicates and headers.get("content-type") == _JSON and "content-encoding" not in headers:
+        return
+    check_plain(inbound)
     media, _, parameters = headers.get("content-type", "application/json").partition(";")
     media = media.strip().lower()
     if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):

@@ -7,6 +7,9 @@ from typing import Final
 
 # Under this name in a scope's extensions. Another server has none, and cuts off such clients as it likes.
 EXTENSION: Final = "gateway.reader"
+# Under this name, a function that takes the one to call, once, when the client leaves before its reply is
+# complete. A task for each request that waits for it costs far more; where a server has none, it is needed.
+DEPARTURE: Final = "gateway.departure"
 
 
 @dataclass(slots=True)

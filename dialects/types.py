@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import orjson
+from msgspec import Struct
 
 from dialects.errors import UPSTREAM_BAD, Detail, Family, GatewayError
 
@@ -14,8 +15,7 @@ JsonObject = dict[str, Any]
 Framing = Literal["sse", "ndjson"]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True, gc=False):
     """What policies may know of a request: never its text.
 
     `max_tokens` is the client's cap on output tokens; `prompt_chars` a rough size from which input tokens
@@ -34,8 +34,7 @@ class Facts:
     needs: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Tokens of one call. `input_tokens` is the whole prompt, cached parts included; the details are parts
     of it (`cache_read`, `cache_write`) or of the output (`reasoning`). `source` says who counted."""
 
@@ -57,15 +56,14 @@ class ModelFacts:
     capabilities: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
-class Event:
+class Event(Struct):
     """One event of an upstream stream: `name` (SSE event field, "" when absent), its `data`, and the `raw`
     bytes it came in, terminator included, so that it can go on untouched."""
 
     name: str
     data: bytes
     raw: bytes
-    _json: Any = field(default=None, repr=False)
+    _json: Any = None
 
     def json(self) -> Any:
         """The data parsed once and shared by the tap and the translator. Not JSON: GatewayError."""

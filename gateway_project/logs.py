@@ -16,7 +16,7 @@ import structlog
 _SECRET = re.compile(
     r"(?i)\b(?:gw|sk|pk|xai|gsk|hf)[-_][a-z0-9_\-]{12,}|\bAIza[\w\-]{20,}|(?<=bearer )[\w\-.~+/]{8,}=*"
 )
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 # Talk in tones that concern nobody at that level, or name what passes through them.
 _QUIET = {
     "httpx": logging.WARNING,
@@ -42,7 +42,7 @@ def configure(level: str, *, as_json: bool) -> None:
     )
     structlog.configure(
         processors=[*shared, render],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -55,22 +55,23 @@ def configure(level: str, *, as_json: bool) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(_LEVELS[level])
+    root.setLevel(LEVELS[level])
     for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(least, _LEVELS[level]))
+        logging.getLogger(name).setLevel(max(least, LEVELS[level]))
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Cut whatever looks like a key out of every text of a line, and cut the text to a bounded length."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = _clean(value)
+            event[name] = clean(value)
         elif isinstance(value, list):
-            event[name] = [_clean(item) if isinstance(item, str) else item for item in value]
+            event[name] = [clean(item) if isinstance(item, str) else item for item in value]
     return event
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """`text` without what looks like a key, and not longer than a line may be."""
     if len(text) > _MAX_TEXT:
         text = text[:_MAX_TEXT] + "…"
     # Most texts are names and codes, shorter than any key.

@@ -8,15 +8,14 @@ import signal
 import socket
 from collections.abc import Callable, Generator
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from apiv1.reader import EXTENSION, Reader
+from apiv1.reader import DEPARTURE, EXTENSION, Reader
 from dialects.errors import GatewayError, bad_request
-from gateway_project.asgi import Application
 from gateway_project.limits import (
     BACKLOG,
     DRAIN_SECONDS,
@@ -29,7 +28,11 @@ from gateway_project.limits import (
     STALL_SECONDS,
 )
 from gateway_project.refusals import head_too_large, refusal, too_slow
+from gateway_project.uvicorn_reply import Reply
 from pipeline.call import Refusal
+
+if TYPE_CHECKING:
+    from gateway_project.asgi import Application
 
 
 def _nobody(_refusal: Refusal) -> None:
@@ -46,18 +49,27 @@ class Protocol(HttpToolsProtocol):
     _head = 0
     # What comes next belongs to a head; a body may come in packets of its own and takes the time it needs.
     _awaits_head = True
+    # What came last brought the end of a head.
+    _had_head = False
     _timer: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
+    # Whom to tell when the client leaves before it has its answer.
+    _waits: Callable[[], None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        if self._timer is None and self._awaits_head:
-            self._timer = self.loop.call_later(self.head_seconds, self._too_slow)
+        self._had_head = False
         super().data_received(data)
+        # Most heads are here whole and need no timer: only what begins one, or stays before one, does.
+        if self._awaits_head and self._timer is None and (self._head or not self._had_head):
+            self._timer = self.loop.call_later(self.head_seconds, self._too_slow)
 
     def on_message_begin(self) -> None:
         self._head = 1
         super().on_message_begin()
-        extensions: dict[str, Any] = {EXTENSION: Reader(self.stall_seconds)}
+        extensions: dict[str, Any] = {
+            EXTENSION: Reader(self.stall_seconds),
+            DEPARTURE: self._on_departure,
+        }
         self.scope["extensions"] = extensions
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, for its own reply
@@ -68,22 +80,45 @@ class Protocol(HttpToolsProtocol):
         if self._head == 1 and not url.startswith((b"/", b"*")):
             # A whole URL belongs to proxies: whoever stood in front may have believed its host.
             self._refuse(bad_request("The request's target must be a path.", code="malformed_request"))
-        elif self._grow(len(url)):
+            return
+        self._head += len(url)
+        if self._head > MAX_HEAD:
+            self._refuse(head_too_large())
+        else:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._grow(len(name) + len(value) + 4):
-            super().on_header(name, value)
+        self._head += len(name) + len(value) + 4
+        if self._head > MAX_HEAD:
+            self._refuse(head_too_large())
+            return
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._done()
         self._awaits_head = False
+        self._had_head = True
         if not self.transport.is_closing():
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._awaits_head = True
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, Reply(cycle, app))
+
+    def on_response_complete(self) -> None:
+        self._waits = None
+        super().on_response_complete()
+
+    def _on_departure(self, tell: Callable[[], None]) -> None:
+        if self.transport.is_closing():
+            self.loop.call_soon(tell)
+        else:
+            self._waits = tell
+            # Who does not read does not see a client leave.
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -97,6 +132,9 @@ class Protocol(HttpToolsProtocol):
         self._done()
         self._leave_reader()
         super().connection_lost(exc)
+        waits, self._waits = self._waits, None
+        if waits is not None:
+            waits()
 
     def _watch_reader(self, waiting: int) -> None:
         # Where requests came in a pipeline, it is the last one's: whose reply is written is not told here.
@@ -116,13 +154,6 @@ class Protocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-
-    def _grow(self, size: int) -> bool:
-        self._head += size
-        if self._head <= MAX_HEAD:
-            return True
-        self._refuse(head_too_large())
-        return False
 
     def _too_slow(self) -> None:
         self._timer = None
@@ -149,10 +180,16 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Drains on the first signal and ends at once on the second."""
 
-    def __init__(self, config: uvicorn.Config, application: Application) -> None:
+    def __init__(self, config: uvicorn.Config, application: Application, serves: Callable[[], None]) -> None:
         super().__init__(config)
+        self._serves = serves
         self._gateway = application.gateway
         self._first_signal = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._serves()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -176,8 +213,9 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._gateway.cut)
 
 
-def serve_uvicorn(application: Application, sockets: list[socket.socket]) -> None:
-    """Serve until told to end and drained. `sockets` are bound."""
+def serve_uvicorn(application: Application, sockets: list[socket.socket], serves: Callable[[], None]) -> None:
+    """Serve until told to end and drained. `sockets` are bound; `serves` is called when connections are
+    taken."""
 
     class Told(Protocol):
         tell = staticmethod(application.gateway.refused)
@@ -195,6 +233,6 @@ def serve_uvicorn(application: Application, sockets: list[socket.socket]) -> Non
         "timeout_graceful_shutdown": int(DRAIN_SECONDS + LAST_SECONDS),
         "backlog": BACKLOG,
     }
-    server = Server(uvicorn.Config(application, **settings), application)
+    server = Server(uvicorn.Config(application, **settings), application, serves)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=sockets))

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import structlog
 from django.apps import apps
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 from accounts.apps import AccountsConfig
 from accounts.keys import KeyHasher
@@ -27,6 +27,7 @@ from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.config import Config
+from gateway_project.line_log import LineLog
 from gateway_project.memory import memory_share
 from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge
@@ -94,7 +95,8 @@ class Gateway:
         self._holder = SnapshotHolder(EMPTY)
         self._watcher = Watcher(self._holder, TableSource(config.last_good, vault))
         self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
-        metrics, requests, health = Metrics(registry), RequestLog(self._log), ProviderHealth()
+        self._lines = _line_log(config, registry)
+        metrics, requests, health = Metrics(registry), RequestLog(self._lines or self._log), ProviderHealth()
         losses = LossBook()
         live = LiveState(Slots(), LiveNews(self._log, registry))
         self._loss_writer = TableWriter("translation losses", losses, LossTable())
@@ -181,6 +183,8 @@ class Gateway:
         await self._cache.stop()
         for transport in self._transports.values():
             await transport.aclose()
+        if self._lines is not None:
+            await asyncio.to_thread(self._lines.close)
 
     def _fault(self, request_id: str, error: BaseException) -> None:
         frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
@@ -212,6 +216,18 @@ def _breakers_of(live: LiveState, provider: str) -> list[BreakerNow]:
         for (name, model), (state, seconds) in live.report().items()
         if name == provider
     ]
+
+
+def _line_log(config: Config, registry: CollectorRegistry) -> LineLog | None:
+    """Where a line for each request goes in production; None: where all others go, for people to read."""
+    if not config.production:
+        return None
+    lost = Counter(
+        "gateway_log_lines_dropped",
+        "Log lines of requests that were dropped because whoever reads the log was too far behind.",
+        registry=registry,
+    )
+    return LineLog(config.log_level, lost.inc)
 
 
 def _most_calls() -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from routing.snapshot import BreakerSettings
 
@@ -20,8 +21,7 @@ _SLICES = 6
 PANIC_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(Struct, frozen=True, gc=False):
     """Leave to ask the target. `probe`: the breaker waits for what this attempt says. `era` tells an
     answer that comes from before the last change of state."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from dialects.cacheable import canonical
 from dialects.types import JsonObject, Usage

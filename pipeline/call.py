@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from dialects.form import Form
 from dialects.types import Dialect, Facts, JsonObject, Usage
@@ -18,8 +19,7 @@ from routing.snapshot import ApiKey, Credential, Integrity, Losses, Price, Route
 Outcome = Literal["ok", "client_gone", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Struct, frozen=True, gc=False):
     """A point on the monotonic clock by which the call must be over."""
 
     at: float
@@ -41,8 +41,7 @@ class Deadline:
 OPEN_END = Deadline(math.inf)
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct, gc=False):
     """One try at one target. Times in seconds on the monotonic clock.
 
     `outcome`: "ok", a reason or code of failure, "client_gone", "given_up" (another call for the same
@@ -64,8 +63,7 @@ class Attempt:
     worked: bool = False
 
 
-@dataclass(slots=True)
-class Charge:
+class Charge(Struct, gc=False):
     """What is set aside for a call that was let in, and for whom. `at`: when, in seconds since the epoch, by
     the clock that limits and budgets are counted by. `cost`: nano-dollars; None: no price is known."""
 
@@ -77,8 +75,7 @@ class Charge:
     cost: int | None = None
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """Everything that is known of a call when it closes: the only source of metrics, log line and ledger.
 
     Times are on the monotonic clock; 0.0 means: did not happen. No prompt, completion or secret is in it.
@@ -128,8 +125,7 @@ class Record:
     attempts: list[Attempt] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(Struct, frozen=True):
     """How a request travels where it is not JSON posted to the path of its dialect.
 
     `tail`: appended to that path; `content_type` "": there is no body. `form`: a body with files, which can
@@ -148,8 +144,7 @@ class Parcel:
 USUAL_PARCEL = Parcel()
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What a client wants of files or batches. `provider`: where a new file should go, "" where it does not
     say."""
 
@@ -160,8 +155,7 @@ class Wish:
     provider: str = ""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One request on its way. `raw` is the body as it arrived, `body` the same parsed once: neither is
     ever changed. `headers`: the client's, lower case, without credentials. `deadline` may be set by the
     client; failover shortens it and sets the rest: `target`, the `credential` to use there, its
@@ -214,8 +208,7 @@ class Call:
             self._closers.pop()()
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True, gc=False):
     """A request that was answered with an error before it became a call."""
 
     request_id: str
@@ -236,8 +229,7 @@ class Body(Protocol):
     async def aclose(self) -> None: ...
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct):
     """What goes back: status, headers (lower case), and a whole body or its pieces.
 
     A body of pieces tells a provider's failure in-band as its last piece; one that is `opaque`, such as

@@ -32,7 +32,7 @@ class Failover:
         call.drains = route.on_disconnect == "drain"
         # All attempts together have what the most patient of the targets allows.
         some = (*chosen.candidates, *chosen.full)
-        call.deadline = call.deadline.sooner(max(timeouts(target, route.patience).total for target in some))
+        call.deadline = call.deadline.sooner(max([timeouts(target, route.patience).total for target in some]))
         return await Errand(call, chosen, self._means, self._admission).run(self._inner)
 
     def _plan(self, call: Call, route: Route) -> Plan:

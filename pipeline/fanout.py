@@ -7,9 +7,9 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 
 import orjson
+from msgspec.structs import replace
 
 from dialects.completions import COMPLETIONS
 from dialects.completions_several import Strands, joined, several

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from pipeline.breaker import Breaker, Pass, State, Verdict
 from pipeline.slots import Place, Slots
@@ -53,8 +55,7 @@ class Deaf:
     def waiting(self, group: Hashable, change: int) -> None: ...
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     breaker: Breaker
     latency: float | None = None
     measured: float = 0.0
@@ -69,8 +70,7 @@ class _Refused:
     times: int
 
 
-@dataclass(slots=True)
-class Ticket:
+class Ticket(Struct):
     """One attempt at a target, from its choice to the last byte of its answer. Every ticket ends with
     `done`."""
 
@@ -79,7 +79,7 @@ class Ticket:
     leave: Pass
     started: float
     retry: bool = False
-    _over: bool = field(default=False)
+    _over: bool = False
 
     def answered(self) -> None:
         """The first content, or the whole answer, is here."""

@@ -5,6 +5,8 @@ Labels are bounded: a route is named by its pattern, never by the model that a c
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dialects import errors
@@ -32,53 +34,91 @@ OK = 200
 STALLED = "client_stall"
 
 
+_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
+
+
+class Children(Generic[_Metric]):
+    """A metric's children by the values of their labels, each asked for once: looking one up is most of what
+    it costs to count a call. `labels` are as a metric takes them."""
+
+    def __init__(self, metric: _Metric) -> None:
+        self._metric: _Metric = metric
+        self._known: dict[tuple[str, ...], _Metric] = {}
+
+    def labels(self, *values: str) -> _Metric:
+        """The metric's child of these values."""
+        known = self._known.get(values)
+        if known is None:
+            known = self._known[values] = self._metric.labels(*values)
+        return known
+
+
 class Metrics:
     """A book of the pipeline (`opened`, `closed`) and of the door (`refused`)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._codes = set(_CODES)
-        self._requests = Counter(
-            "gateway_requests",
-            "Requests by how they ended; code is ok or the error code.",
-            ("surface", "route", "status", "code"),
-            registry=registry,
+        self._requests = Children(
+            Counter(
+                "gateway_requests",
+                "Requests by how they ended; code is ok or the error code.",
+                ("surface", "route", "status", "code"),
+                registry=registry,
+            )
         )
-        self._attempts = Counter(
-            "gateway_attempts", "Tries at providers by outcome.", ("provider", "outcome"), registry=registry
+        self._attempts = Children(
+            Counter(
+                "gateway_attempts",
+                "Tries at providers by outcome.",
+                ("provider", "outcome"),
+                registry=registry,
+            )
         )
-        self._tokens = Counter(
-            "gateway_tokens",
-            "Tokens by direction: input, output, cache_read, cache_write, reasoning (parts of the former).",
-            ("direction", "route", "provider", "source"),
-            registry=registry,
+        self._tokens = Children(
+            Counter(
+                "gateway_tokens",
+                "Tokens by direction: input, output, cache_read, cache_write, reasoning "
+                "(parts of the former).",
+                ("direction", "route", "provider", "source"),
+                registry=registry,
+            )
         )
-        self._seconds = Histogram(
-            "gateway_request_seconds",
-            "From the request's arrival to the last byte of its reply.",
-            ("surface", "provider"),
-            buckets=_CALL_BUCKETS,
-            registry=registry,
+        self._seconds = Children(
+            Histogram(
+                "gateway_request_seconds",
+                "From the request's arrival to the last byte of its reply.",
+                ("surface", "provider"),
+                buckets=_CALL_BUCKETS,
+                registry=registry,
+            )
         )
-        self._first_token = Histogram(
-            "gateway_time_to_first_token_seconds",
-            "From the request's arrival to the first content of a stream.",
-            ("surface", "provider"),
-            buckets=_CALL_BUCKETS,
-            registry=registry,
+        self._first_token = Children(
+            Histogram(
+                "gateway_time_to_first_token_seconds",
+                "From the request's arrival to the first content of a stream.",
+                ("surface", "provider"),
+                buckets=_CALL_BUCKETS,
+                registry=registry,
+            )
         )
-        self._overhead = Histogram(
-            "gateway_overhead_seconds",
-            "The gateway's own time before the first byte of a reply: all of it less waiting for a provider.",
-            ("surface",),
-            buckets=_OVERHEAD_BUCKETS,
-            registry=registry,
+        self._overhead = Children(
+            Histogram(
+                "gateway_overhead_seconds",
+                "The gateway's own time before the first byte of a reply: all of it less waiting for a "
+                "provider.",
+                ("surface",),
+                buckets=_OVERHEAD_BUCKETS,
+                registry=registry,
+            )
         )
-        self._in_flight = Gauge(
-            "gateway_in_flight",
-            "Calls that are open now.",
-            ("surface",),
-            multiprocess_mode="livesum",
-            registry=registry,
+        self._in_flight = Children(
+            Gauge(
+                "gateway_in_flight",
+                "Calls that are open now.",
+                ("surface",),
+                multiprocess_mode="livesum",
+                registry=registry,
+            )
         )
         self._dropped = Counter(
             "gateway_dropped_fields",

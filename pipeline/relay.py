@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from dialects import estimate
 from dialects.chat import CHAT, ChatTap
@@ -32,8 +34,7 @@ HELD_LIMIT = 16 * 1024 * 1024
 _TOO_MUCH = frozenset({"upstream_event_too_large", "upstream_answer_too_large"})
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(Struct, frozen=True):
     """The attempt whose answer is carried, and the point by which it must be over."""
 
     attempt: Attempt

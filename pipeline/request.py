@@ -5,10 +5,10 @@ a translation; and the headers that go with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from dialects.errors import GatewayError, bad_request
 from dialects.media import PassedDialect
@@ -24,8 +24,7 @@ from routing.snapshot import Target
 _OF_NO_DIALECT = frozenset({"idempotency-key"})
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """One attempt's choice of words: the upstream's dialect, the translator (None: same dialect), the
     path appended to the provider's base URL, and the body to send."""
 

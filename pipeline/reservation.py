@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from dialects import estimate
 from dialects.types import Usage
@@ -28,8 +29,7 @@ _SILENT = frozenset(
 _GRACE_SECONDS = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True, gc=False):
     """What a call may use: tokens, and nano-dollars at the dearest of its route's targets, None where no
     price is known. `capped`: the client said how long the answer may be."""
 
@@ -43,8 +43,7 @@ class Expected:
         return self.input_tokens + self.output_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(Struct, frozen=True):
     """A budget's counter of the present period: its key, when the period began, and for how many seconds it
     is kept (None: for good)."""
 
@@ -54,8 +53,7 @@ class Began:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Plea:
+class Plea(Struct, frozen=True):
     """A demand with what each of its asks is for."""
 
     demand: Demand
@@ -63,8 +61,7 @@ class Plea:
     budgets: tuple[Began, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Struct, frozen=True):
     """A plea that was let in."""
 
     plea: Plea

@@ -4,8 +4,9 @@ settlement."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 # A window counts in this many parts, of which the oldest counts whole until all of it has passed. So no more
 # than the limit is ever let through in any window; room comes back up to a sixtieth of it late, a second in a
@@ -15,8 +16,7 @@ PARTS = 60
 AskKind = Literal["window", "lease", "meter"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True, gc=False):
     """One counter in a decision, and what the call takes of it.
 
     window: `amount` within `span` seconds; lease: one of `limit` places, until it is given back; meter:
@@ -32,8 +32,7 @@ class Ask:
     hard: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """What one call asks at once. `id` names it, once and for all; `tag` stands in braces in each key, so
     that all of them are in one place of a cluster."""
 
@@ -42,8 +41,7 @@ class Demand:
     asks: tuple[Ask, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(Struct, frozen=True, gc=False):
     """How a counter stands after a decision. `used`: with this call, where it was let in.
 
     `wait`: seconds until the call would fit, 0 where it does, infinite where nobody knows. `reset`: seconds
@@ -55,8 +53,7 @@ class Level:
     reset: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """A decision; `levels` in the order of the asks.
 
     `missing`: the keys of meters that nobody knows: nothing was decided, they must be seeded first. `at` and

@@ -36,10 +36,7 @@ class Upstream:
         target = call.target
         assert target is not None, "failover sets the target"  # noqa: S101 - a programmer's error, not input
         model = target.upstream_model or call.facts.model
-        kind, client = target.provider.kind, call.dialect.name
-        spoken: str | None = client
-        if client not in kind.passes:
-            spoken = choose(client, kind.dialects(model), call.facts, partial(known, call, target))
+        spoken = _spoken(call, target, model)
         if spoken is None:
             return _without_provider(call)
         exchange = translate(call, target, spoken)
@@ -99,6 +96,15 @@ class Upstream:
         except BaseException:
             await response.aclose()
             raise
+
+
+def _spoken(call: Call, target: Target, model: str) -> str | None:
+    """The dialect to speak with the target; None: there is none that it knows and that can be translated."""
+    client, kind = call.dialect.name, target.provider.kind
+    if client in kind.passes or (not call.facts.needs and kind.speaks(client, model)):
+        # As `choose` would, which needs to look at more only where the request needs something.
+        return client
+    return choose(client, kind.dialects(model), call.facts, partial(known, call, target))
 
 
 def _without_provider(call: Call) -> Reply:

@@ -49,6 +49,7 @@ class Exchange:
         "_nudged",
         "_pieces",
         "_size",
+        "_taken",
         "_timer",
         "_waiter",
         "headers",
@@ -68,6 +69,7 @@ class Exchange:
         self._size = 0
         self.paused = False
         self._answering = False  # the head is here, and the timer is the body's
+        self._taken = False  # a piece has been handed on
         self._ended = False
         self._closed = False
         self._error: UpstreamError | None = None
@@ -101,6 +103,7 @@ class Exchange:
                 self._nudged = False
                 return b""
             await self._wait()
+        self._taken = True
         pieces = self._pieces
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
@@ -117,6 +120,15 @@ class Exchange:
         if self._timer is not None and not self.status:
             self._timer.cancel()
             self._timer = self._loop.call_later(self._first_byte, self._first_byte_over)
+
+    def at_hand(self) -> bytes | None:
+        """The whole body, if it has come to its end and nothing of it was taken; None: ask `receive`."""
+        if not self._ended or self._closed or self._error is not None or self._taken:
+            return None
+        self._taken = True
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        return data
 
     def nudge(self) -> None:
         """End the wait of a consumer, if there is one, without a piece."""

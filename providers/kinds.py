@@ -41,9 +41,16 @@ class Kind:
     # A path that answers cheaply and without cost, for "test this provider".
     probe: str = "/models"
 
+    def speaks(self, dialect: str, model: str) -> bool:
+        """True when it can be asked for `model` in this dialect."""
+        if dialect not in self.paths:
+            return False
+        only = self.only.get(dialect)
+        return only is None or only.search(model) is not None
+
     def dialects(self, model: str) -> tuple[str, ...]:
         """The dialects in which this kind can be asked for `model`, best first."""
-        return tuple(d for d in self.paths if d not in self.only or self.only[d].search(model))
+        return tuple(d for d in self.paths if self.speaks(d, model))
 
 
 _OPENAI_PATHS = {

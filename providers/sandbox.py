@@ -109,6 +109,10 @@ class SandboxResponse:
     def nudge(self) -> None:
         """Its pauses are short."""
 
+    def at_hand(self, limit: int) -> bytes | None:  # noqa: ARG002 - the protocol's signature
+        """It takes its time."""
+        return None
+
     async def read(self, limit: int) -> bytes:
         """All of it. Raises UpstreamError "too_large"."""
         body = b"".join([piece async for piece in self])

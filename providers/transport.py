@@ -1,16 +1,18 @@
-"""The upstream HTTP client: our Transport in front, httpx's transport interface within, our pool behind it.
+"""The upstream HTTP client: our Transport in front, and behind it our pool, or whatever has httpx's
+transport interface.
 
-`HttpTransport` drives an `httpx.AsyncBaseTransport` without an `httpx.AsyncClient`, so there are no
-redirects, cookies, proxies from the environment or authentication flows to switch off. Why
-`PooledTransport` stands behind that interface, and what it was measured against:
-docs/decisions/0001-upstream-transport.md.
+There is no `httpx.AsyncClient`, so there are no redirects, cookies, proxies from the environment or
+authentication flows to switch off. Why our pool stands behind, what it was measured against, and why it is
+driven without httpx's objects: docs/decisions/0001-upstream-transport.md.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import httpx
 
@@ -38,190 +40,62 @@ class HttpTransport:
     """
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport | None = None, *, user_agent: str = USER_AGENT
+        self, inner: PooledTransport | httpx.AsyncBaseTransport | None = None, *, user_agent: str = USER_AGENT
     ) -> None:
         self._inner = inner if inner is not None else PooledTransport()
-        self._user_agent = ("user-agent", user_agent)
+        self._user_agent = user_agent
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Returns when status and headers are here. Raises UpstreamError. Cancelled, nothing stays open."""
-        outgoing = self._outgoing(request)
+        address = _address(request.url)
+        headers = self._headers(request, address)
+        if isinstance(self._inner, PooledTransport):
+            return await self._inner.send(request, address, headers)
         try:
-            response = await self._inner.handle_async_request(outgoing)
+            response = await self._inner.handle_async_request(_outgoing(request, address, headers))
         except httpx.TransportError as error:
             raise _translated(error, "first_byte_timeout") from error
-        return HttpResponse(response)
+        return HttpResponse(response.status_code, response.headers.raw, _Foreign(response))
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._inner.aclose()
 
-    def _outgoing(self, request: UpstreamRequest) -> httpx.Request:
-        url, host = _address(request.url)
-        given, body = request.headers, request.body
-        pairs = [("host", host), *_framing(request)]
+    def _headers(self, request: UpstreamRequest, address: Address) -> list[tuple[str, str]]:
+        given = request.headers
+        pairs = [("host", address.host), *_framing(request)]
         if "user-agent" not in given:
-            pairs.append(self._user_agent)
+            pairs.append(("user-agent", self._user_agent))
         pairs += [pair for pair in given.items() if pair[0] not in _OWN_HEADERS]
-        try:
-            headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs]
-        except UnicodeEncodeError as error:
-            raise UpstreamError("invalid", "a header of the request is not latin-1", sent=False) from error
-        return httpx.Request(
-            request.method,
-            url,
-            headers=headers,
-            stream=httpx.ByteStream(body) if isinstance(body, bytes) else _Outgoing(body),
-            extensions={
-                "timeout": {
-                    "connect": request.connect,
-                    "read": request.idle,
-                    "write": request.first_byte,
-                    "pool": request.connect,
-                },
-                "first_byte": request.first_byte,
-                "allow_private": request.allow_private,
-                "fresh": request.fresh,
-            },
-        )
+        return pairs
 
 
-class HttpResponse:
-    """An answer whose body is still on its way: UpstreamResponse over an httpx.Response."""
-
-    __slots__ = ("_nudge", "_stream", "headers", "status")
-
-    def __init__(self, response: httpx.Response) -> None:
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - httpx's interface says so
-        self._stream: httpx.AsyncByteStream = response.stream
-        self._nudge: Callable[[], None] = response.extensions.get("nudge", _nothing)
-        self.status: int = response.status_code
-        headers: dict[str, str] = {}
-        for name, value in response.headers.raw:
-            headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
-        self.headers: Mapping[str, str] = headers
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, decoded; pieces that arrived together are one. Raises UpstreamError."""
-        pieces = _Pieces(self._stream)
-        encoding = self.headers.get("content-encoding")
-        return pieces if encoding is None else _decoded(pieces, encoding)
-
-    def nudge(self) -> None:
-        """End the wait for the next piece, with an empty one."""
-        self._nudge()
-
-    async def read(self, limit: int) -> bytes:
-        """The whole body, decoded. UpstreamError "too_large" as soon as it exceeds `limit` bytes."""
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in self.chunks():
-            size += len(piece)
-            if size > limit:
-                await self.aclose()
-                raise UpstreamError("too_large", f"the answer is larger than {limit} bytes", sent=True)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def aclose(self) -> None:
-        """Close the connection unless the answer has come to its end. Idempotent."""
-        await self._stream.aclose()
-
-
-class _Outgoing(httpx.AsyncByteStream):
-    """An upload as httpx hands it on."""
-
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._upload)
-
-
-def _framing(request: UpstreamRequest) -> list[tuple[str, str]]:
-    """The header that says where the body ends."""
-    body = request.body
-    length = len(body) if isinstance(body, bytes) else body.length
-    if length is None:
-        return [("transfer-encoding", "chunked")]
-    return [("content-length", str(length))] if length or request.method == "POST" else []
-
-
-def _nothing() -> None:
-    """The nudge of an `inner` that knows none."""
-
-
-class _Pieces:
-    """A body's pieces, with httpx's errors as ours. Not a generator: one of these a call, one step a chunk,
-    and nothing to clean up when a client leaves in the middle."""
-
-    __slots__ = ("_next",)
-
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._next = stream.__aiter__().__anext__
-
-    def __aiter__(self) -> _Pieces:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._next()
-        except httpx.TransportError as error:
-            raise _translated(error, "idle_timeout") from error
-
-
-async def _decoded(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
-    undo = decoder(encoding)
-    size = 0
-    async for piece in pieces:
-        if undo is None or not piece:
-            yield piece
-        else:
-            for part in undo.feed(piece):
-                size += len(part)
-                if size > DECODED_LIMIT:
-                    raise UpstreamError("too_large", "the answer unpacks to too much", sent=True)
-                yield part
-    if undo is not None:
-        undo.finish()
-
-
-class PooledTransport(httpx.AsyncBaseTransport):
-    """httpx's transport interface over our pool of llhttp connections.
-
-    Of a request's extensions it reads "timeout" (connect; read: between two pieces of the body),
-    "first_byte" (seconds until an answer begins), "allow_private" and "fresh" (not on a kept connection). It
-    raises UpstreamError, which says more than httpx's exceptions: whether the request may have been sent. Of
-    its responses, the extension "nudge" ends the wait for a piece of the body with an empty one.
-    """
+class PooledTransport:
+    """Our pool of llhttp connections. Its errors say more than httpx's: whether the request may have been
+    sent."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, resolver: Resolver | None = None) -> None:
         self.pool = Pool(tls if tls is not None else default_tls(), resolver or Resolver())
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(
+        self, request: UpstreamRequest, address: Address, headers: list[tuple[str, str]]
+    ) -> HttpResponse:
         """Send it. Raises UpstreamError."""
-        url, extensions = request.url, request.extensions
-        timeouts: Mapping[str, float] = extensions["timeout"]
-        tls = url.scheme == "https"
-        key = Key(tls, url.raw_host.decode(), url.port or (443 if tls else 80), extensions["allow_private"])
-        limits = (extensions["first_byte"], timeouts["read"])
-        if isinstance(request.stream, httpx.ByteStream):
-            parts = (_head(request), b"".join(request.stream), limits)
-            exchange = None if extensions.get("fresh") else await self._reuse(key, parts)
+        key = Key(address.tls, address.name, address.port, request.allow_private)
+        head, body = _head(request.method, address.path, headers), request.body
+        limits = (request.first_byte, request.idle)
+        if isinstance(body, bytes):
+            parts = (head, body, limits)
+            exchange = None if request.fresh else await self._reuse(key, parts)
             if exchange is None:
-                connection = await self.pool.connect(key, timeouts["connect"])
+                connection = await self.pool.connect(key, request.connect)
                 exchange = connection.send(*parts)
                 await exchange.head()
         else:
             # Never on a connection that may be stale: it could not be sent once more.
-            connection = await self.pool.connect(key, timeouts["connect"])
-            exchange = await _upload(connection, request, limits)
-        return httpx.Response(
-            exchange.status,
-            headers=exchange.headers,
-            stream=_Body(exchange),
-            extensions={"nudge": exchange.nudge},
-        )
+            connection = await self.pool.connect(key, request.connect)
+            exchange = await _upload(connection, head, body, limits)
+        return HttpResponse(exchange.status, exchange.headers, _Own(exchange))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -243,15 +117,77 @@ class PooledTransport(httpx.AsyncBaseTransport):
         return exchange
 
 
-class _Body(httpx.AsyncByteStream):
-    """The body of one exchange, as httpx hands it on."""
+class _Body(Protocol):
+    """A body on its way, from either client. Raises UpstreamError."""
 
-    __slots__ = ("_exchange",)
+    def __aiter__(self) -> _Body: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    def at_hand(self) -> bytes | None:
+        """All of it, where all of it is here and nothing was taken."""
+        ...
+
+    def nudge(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class HttpResponse:
+    """An answer whose body is still on its way: UpstreamResponse over either client."""
+
+    __slots__ = ("_body", "headers", "nudge", "status")
+
+    def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: _Body) -> None:
+        self._body = body
+        # End the wait for the next piece, with an empty one.
+        self.nudge: Callable[[], None] = body.nudge
+        self.status: int = status
+        named: dict[str, str] = {}
+        for name, value in headers:
+            named.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+        self.headers: Mapping[str, str] = named
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, decoded; pieces that arrived together are one. Raises UpstreamError."""
+        encoding = self.headers.get("content-encoding")
+        return self._body if encoding is None else _decoded(self._body, encoding)
+
+    def at_hand(self, limit: int) -> bytes | None:
+        """The whole body if it needs no waiting and no decoding and has at most `limit` bytes."""
+        if "content-encoding" in self.headers:
+            return None
+        body = self._body.at_hand()
+        return body if body is not None and len(body) <= limit else None
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, decoded. UpstreamError "too_large" as soon as it exceeds `limit` bytes."""
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.chunks():
+            size += len(piece)
+            if size > limit:
+                await self.aclose()
+                raise UpstreamError("too_large", f"the answer is larger than {limit} bytes", sent=True)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Close the connection unless the answer has come to its end. Idempotent."""
+        await self._body.aclose()
+
+
+class _Own:
+    """The body of one exchange. Not a generator: one of these a call, one step a chunk, and nothing to clean
+    up when a client leaves in the middle."""
+
+    __slots__ = ("_exchange", "nudge")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self.nudge = exchange.nudge
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> _Own:
         return self
 
     async def __anext__(self) -> bytes:
@@ -260,8 +196,56 @@ class _Body(httpx.AsyncByteStream):
             raise StopAsyncIteration
         return piece
 
+    def at_hand(self) -> bytes | None:
+        return self._exchange.at_hand()
+
     async def aclose(self) -> None:
         self._exchange.close()
+
+
+class _Foreign:
+    """The body of an httpx.Response, with httpx's errors as ours."""
+
+    __slots__ = ("_next", "_stream")
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - httpx's interface says so
+        self._stream: httpx.AsyncByteStream = response.stream
+        self._next = response.stream.__aiter__().__anext__
+
+    def __aiter__(self) -> _Foreign:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self._next()
+        except httpx.TransportError as error:
+            raise _translated(error, "idle_timeout") from error
+
+    def at_hand(self) -> bytes | None:
+        return None
+
+    def nudge(self) -> None:
+        """Httpx knows none."""
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _decoded(pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    undo = decoder(encoding)
+    size = 0
+    async for piece in pieces:
+        if undo is None or not piece:
+            yield piece
+        else:
+            for part in undo.feed(piece):
+                size += len(part)
+                if size > DECODED_LIMIT:
+                    raise UpstreamError("too_large", "the answer unpacks to too much", sent=True)
+                yield part
+    if undo is not None:
+        undo.finish()
 
 
 def default_tls() -> ssl.SSLContext:
@@ -272,9 +256,21 @@ def default_tls() -> ssl.SSLContext:
     return context
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL, parsed: as httpx knows it, its Host header, whom to connect to, and what to ask for there."""
+
+    url: httpx.URL
+    host: str
+    tls: bool
+    name: str
+    port: int
+    path: str
+
+
 @lru_cache(maxsize=_URLS)
-def _address(text: str) -> tuple[httpx.URL, str]:
-    """A URL parsed, and its Host header. Raises UpstreamError "forbidden" for what is not plain HTTP(S)."""
+def _address(text: str) -> Address:
+    """Raises UpstreamError "forbidden" for what is not plain HTTP(S)."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
@@ -284,30 +280,49 @@ def _address(text: str) -> tuple[httpx.URL, str]:
     if url.scheme not in ("http", "https") or odd_host or odd_port or url.userinfo or url.fragment:
         message = "a provider's URL is http(s)://host[:port]/path, without user or fragment"
         raise UpstreamError("forbidden", message, sent=False)
-    return url, url.netloc.decode("ascii")
+    tls = url.scheme == "https"
+    return Address(
+        url=url,
+        host=url.netloc.decode("ascii"),
+        tls=tls,
+        name=url.raw_host.decode(),
+        port=url.port or (443 if tls else 80),
+        path=url.raw_path.decode("ascii"),
+    )
 
 
-def _head(request: httpx.Request) -> bytes:
+def _head(method: str, path: str, pairs: list[tuple[str, str]]) -> bytes:
     """The request line and headers as they go out. Raises UpstreamError where a header would break out."""
-    if request.method in ("HEAD", "CONNECT"):
+    if method in ("HEAD", "CONNECT"):
         # Their answers end otherwise than the parser expects, and no provider needs them.
-        raise UpstreamError("invalid", f"{request.method} is not supported", sent=False)
-    pairs = request.headers.raw
-    first = b"%b %b HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)
-    head = first + b"\r\n".join([b": ".join(pair) for pair in pairs])
-    if head.count(b"\n") != len(pairs) or head.count(b"\r") != len(pairs) or b"\0" in head:
+        raise UpstreamError("invalid", f"{method} is not supported", sent=False)
+    lines = [f"{method} {path} HTTP/1.1", *[f"{name}: {value}" for name, value in pairs], "\r\n"]
+    head = "\r\n".join(lines)
+    breaks = len(pairs) + 2
+    if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
         raise UpstreamError("invalid", "a header of the request holds a line break", sent=False)
-    return head + b"\r\n\r\n"
+    try:
+        return head.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise _not_latin(error) from error
 
 
-async def _upload(connection: Connection, request: httpx.Request, limits: Limits) -> Exchange:
+def _framing(request: UpstreamRequest) -> list[tuple[str, str]]:
+    """The header that says where the body ends."""
+    body = request.body
+    length = len(body) if isinstance(body, bytes) else body.length
+    if length is None:
+        return [("transfer-encoding", "chunked")]
+    return [("content-length", str(length))] if length or request.method == "POST" else []
+
+
+async def _upload(connection: Connection, head: bytes, upload: Upload, limits: Limits) -> Exchange:
     """Send a request whose body comes piece by piece, the next when the network has taken the last. A
     provider that answers before the end is sent no more."""
-    assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - what is no bytes is a stream
-    chunked = "transfer-encoding" in request.headers
-    exchange = connection.begin(_head(request), limits)
+    chunked = upload.length is None
+    exchange = connection.begin(head, limits)
     try:
-        async for piece in request.stream:
+        async for piece in upload:
             data = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
             if piece and not await connection.put(data):
                 break
@@ -318,6 +333,42 @@ async def _upload(connection: Connection, request: httpx.Request, limits: Limits
         exchange.close()
         raise
     return exchange
+
+
+class _Outgoing(httpx.AsyncByteStream):
+    """An upload as httpx hands it on."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._upload)
+
+
+def _outgoing(request: UpstreamRequest, address: Address, pairs: list[tuple[str, str]]) -> httpx.Request:
+    body = request.body
+    try:
+        headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs]
+    except UnicodeEncodeError as error:
+        raise _not_latin(error) from error
+    return httpx.Request(
+        request.method,
+        address.url,
+        headers=headers,
+        stream=httpx.ByteStream(body) if isinstance(body, bytes) else _Outgoing(body),
+        extensions={
+            "timeout": {
+                "connect": request.connect,
+                "read": request.idle,
+                "write": request.first_byte,
+                "pool": request.connect,
+            }
+        },
+    )
+
+
+def _not_latin(error: UnicodeEncodeError) -> UpstreamError:
+    return UpstreamError("invalid", f"a header of the request is not latin-1: {error.reason}", sent=False)
 
 
 _REASONS: tuple[tuple[type[httpx.TransportError], Reason, bool], ...] = (

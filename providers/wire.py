@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 Reason = Literal[
     "refused",  # nothing listens there
     "dns",  # the name does not resolve
@@ -66,8 +68,7 @@ class Upload(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(Struct, frozen=True):
     """One HTTP request to a provider. Header names are lower case; `first_byte` and the rest in seconds; of
     an upload `first_byte` is counted from its last piece. `fresh`: on a connection of its own, because a kept
     one may be stale, and this must not be sent twice to find out."""
@@ -101,6 +102,10 @@ class UpstreamResponse(Protocol):
     def nudge(self) -> None:
         """Let who waits for the next of `chunks` go on with an empty piece, at once and without losing any.
         Without effect where nobody waits."""
+        ...
+
+    def at_hand(self, limit: int) -> bytes | None:
+        """The whole body where it is here already and has at most `limit` bytes; None: `read` it."""
         ...
 
     async def read(self, limit: int) -> bytes:

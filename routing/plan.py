@@ -6,9 +6,10 @@ Runtime, explain, lint and replay all call `plan`, so they cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from dialects.types import Facts
 from routing.snapshot import Affinity, ApiKey, Route, Snapshot, Target
@@ -19,8 +20,7 @@ _UNKNOWN_LATENCY = 0.5
 _USUAL_ANSWER = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True, gc=False):
     """How a target is at this moment.
 
     `latency`: seconds to its first byte, smoothed; None: not known. `ramp`: the share of its weight that it
@@ -57,16 +57,14 @@ class Calm:
 CALM = Calm()
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True):
     """A target that was not chosen, and the reason in plain words."""
 
     target: Target
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The route that matched (None: no route) and its targets.
 
     `candidates` in the order to try; `full`: those that would be but have no place left, in the same order;
@@ -88,8 +86,7 @@ class Plan:
 Draw = Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class Chance:
+class Chance(Struct, frozen=True):
     """What a plan depends on beside configuration and request: the draw, how targets are now, and what a
     call has in common with those that belong to it ("" for nothing), asked for by a route that keeps them
     together."""
@@ -129,14 +126,26 @@ def plan(snapshot: Snapshot, facts: Facts, team_id: int | None, chance: Chance) 
 
 def plan_along(route: Route, snapshot: Snapshot, facts: Facts, chance: Chance) -> Plan:
     """Where a request goes whose route is known."""
+    if len(route.targets) == 1:
+        only = _only(route, chance.live)
+        if only is not None:
+            return only
     sorting = _Sorting(snapshot, facts, route, chance)
     for target in route.targets:
         sorting.add(target)
     return sorting.plan()
 
 
-@dataclass(slots=True)
-class _Entry:
+def _only(route: Route, live: Live) -> Plan | None:
+    """The plan of a route whose one target is well: there is nothing to choose. None: look closer."""
+    [target] = route.targets
+    if target.after or _unusable(target) is not None:
+        return None
+    condition = live.condition(target)
+    return None if condition.out is not None or condition.full else Plan(route, (target,))
+
+
+class _Entry(Struct):
     target: Target
     condition: Condition
 

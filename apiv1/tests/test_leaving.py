@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
@@ -193,3 +195,41 @@ def test_in_flight_counts_what_is_open(live: LiveGateway, fake_upstream: FakeUps
         assert wire.reply().status == 200
         wire.socket.close()
     live.idle()
+
+
+def test_a_server_that_does_not_tell_of_leaving_is_asked(
+    live: LiveGateway, fake_upstream: FakeUpstream
+) -> None:
+    """ASGI's own way, by a further `receive`, where the server has no extension for it."""
+    fake_upstream.script("", [Stall()])
+    pair = PAIRS[0]
+    body = orjson.dumps(request_body(pair, stream=False))
+    left = asyncio.Event()
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        raise AssertionError("nobody is there to read")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": address(pair.surface),
+        "query_string": b"",
+        "headers": [(b"host", b"h"), (b"x-api-key", live.key.encode())],
+    }
+    serving = asyncio.run_coroutine_threadsafe(_serve(live, scope, receive, send), live.loop)
+    fake_upstream.wait_for(1)
+    live.loop.call_soon_threadsafe(left.set)
+    serving.result(10)
+    assert live.wait_record().outcome == "client_gone"
+    assert fake_upstream.wait_closed(fake_upstream.last)
+
+
+async def _serve(live: LiveGateway, *connection: Any) -> None:
+    await live.door(*connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daphne.http_protocol import WebRequest
 from typing_extensions import override
 
-from apiv1.reader import EXTENSION, Reader
+from apiv1.reader import DEPARTURE, EXTENSION, Reader
 from gateway_project.daphne.head import Head
 from gateway_project.daphne.response import Response
 
@@ -44,6 +44,7 @@ class Request(WebRequest):
         self._ended = False
         self._handed_over = False
         self._wake: asyncio.Event | None = None
+        self._waits: Callable[[], None] | None = None
 
     def scope(self) -> dict[str, Any]:
         """ASGI's connection scope. The root path is nobody's to set."""
@@ -61,7 +62,7 @@ class Request(WebRequest):
             "headers": head.headers,
             "client": channel.client_addr,
             "server": channel.server_addr,
-            "extensions": {EXTENSION: self.reader},
+            "extensions": {EXTENSION: self.reader, DEPARTURE: self._on_departure},
         }
 
     async def receive(self) -> Message:
@@ -142,6 +143,15 @@ class Request(WebRequest):
         """Nobody waits for the answer any more."""
         self.abandoned = monotonic()
         self.leave()
+        waits, self._waits = self._waits, None
+        if waits is not None:
+            waits()
+
+    def _on_departure(self, tell: Callable[[], None]) -> None:
+        if self.over:
+            asyncio.get_running_loop().call_soon(tell)
+        else:
+            self._waits = tell
 
     def _hand_over(self) -> Message:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)

@@ -1,0 +1,92 @@
+"""The log of requests: the same lines as any other, without a secret, and never in anybody's way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from gateway_project.line_log import LINES, LineLog
+from gateway_project.tests.test_logs import CANARIES
+
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
+
+
+class Pipe:
+    """What stands at the other end of a process's standard error."""
+
+    def __init__(self) -> None:
+        self.end, self.fd = os.pipe()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All that was written; no more can be."""
+        os.close(self.fd)
+        with os.fdopen(self.end, "rb") as file:
+            return [json.loads(line) for line in file]
+
+
+@pytest.fixture
+def pipe() -> Pipe:
+    return Pipe()
+
+
+def nobody(_: int) -> None:
+    raise AssertionError("a line was dropped")
+
+
+def test_a_line_is_as_structlog_would_write_it() -> None:
+    program = (
+        "from gateway_project.logs import configure; from gateway_project.line_log import LineLog\n"
+        "import structlog\n"
+        "configure('info', as_json=True)\n"
+        "fields = {'request_id': 'req_1', 'ms': 1.5, 'team': 'a\\nb', 'code': None, 'dropped': ['top_k']}\n"
+        "structlog.get_logger('gateway').warning('request', **fields)\n"
+        "log = LineLog('info', print); log.warning('request', **fields); log.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    theirs, ours = map(json.loads, done.stderr.splitlines())
+    assert _STAMP.fullmatch(theirs.pop("timestamp"))
+    assert _STAMP.fullmatch(ours.pop("timestamp"))
+    assert list(ours.items()) == list(theirs.items())
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+def test_keys_are_cut_out(pipe: Pipe, canary: str) -> None:
+    log = LineLog("info", nobody, pipe.fd)
+    log.info("request", model=f"x {canary} y", dropped=[canary, "top_k"], key="gw-abcdefgh")
+    log.close()
+    [line] = pipe.lines()
+    assert canary not in json.dumps(line)
+    assert (line["dropped"][1], line["key"]) == ("top_k", "gw-abcdefgh")
+
+
+def test_only_what_the_level_lets_through(pipe: Pipe) -> None:
+    log = LineLog("warn", nobody, pipe.fd)
+    log.info("request", n=1)
+    log.warning("request", n=2)
+    log.close()
+    assert [line["n"] for line in pipe.lines()] == [2]
+
+
+def test_a_reader_who_does_not_read_holds_up_nobody_and_what_is_lost_is_counted(pipe: Pipe) -> None:
+    os.set_blocking(pipe.fd, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(pipe.fd, b"{}\n" * 1000):
+            pass
+    os.set_blocking(pipe.fd, True)
+    lost: list[int] = []
+    log = LineLog("info", lost.append, pipe.fd)
+    for number in range(3 * LINES):
+        # It returns: that is the test. The pipe is full, and stays so.
+        log.info("request", n=number)
+    assert LINES <= sum(lost) < 3 * LINES
+    os.close(pipe.end)
+    log.close()
+    os.close(pipe.fd)
