@@ -49,18 +49,18 @@ class Protocol(HttpToolsProtocol):
     _head = 0
     # What comes next belongs to a head; a body may come in packets of its own and takes the time it needs.
     _awaits_head = True
-    # What came last brought the end of a head.
-    _had_head = False
+    # What came last brought the end of a head or of a body.
+    _had_end = False
     _timer: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
     # Whom to tell when the client leaves before it has its answer.
     _waits: Callable[[], None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        self._had_head = False
+        self._had_end = False
         super().data_received(data)
         # Most heads are here whole and need no timer: only what begins one, or stays before one, does.
-        if self._awaits_head and self._timer is None and (self._head or not self._had_head):
+        if self._awaits_head and self._timer is None and (self._head or not self._had_end):
             self._timer = self.loop.call_later(self.head_seconds, self._too_slow)
 
     def on_message_begin(self) -> None:
@@ -97,12 +97,12 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._done()
         self._awaits_head = False
-        self._had_head = True
+        self._had_end = True
         if not self.transport.is_closing():
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._awaits_head = True
+        self._awaits_head = self._had_end = True
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

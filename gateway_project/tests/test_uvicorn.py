@@ -33,7 +33,8 @@ async def echo_late(
             break
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await asyncio.sleep(3 * _HEAD_SECONDS)
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 class _Server(uvicorn.Server):
