@@ -35,8 +35,8 @@ from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
-from pipeline.breaker import Verdict
 from gateway_project.uvicorn_server import Protocol
+from pipeline.breaker import Verdict
 from pipeline.build import Keeps, build
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
@@ -339,12 +339,7 @@ class LiveGateway:
         listener.bind(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
-            self.door,
-            http=Protocol,
-            log_config=None,
-            lifespan="off",
-            access_log=False,
-            timeout_graceful_shutdown=1,
+            self.door, http=Protocol, log_config=None, lifespan="off", timeout_graceful_shutdown=1
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
