@@ -6,7 +6,6 @@
     gateway.wait_record()               # the next record that closes
 
 Ask for `live` where the default door will do: one gateway serves all such tests. `gateway` is a new one.
-
 It runs under uvicorn in a thread of its own, so that the SDKs' blocking clients can be used. What the servers
 themselves do (drain, caps, back-pressure) is tested with whole processes elsewhere.
 """
