@@ -7,8 +7,9 @@ comes back as it is, be it JSON, events or sound; what is read of it is its usag
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal
+
+from msgspec.structs import replace
 
 from dialects import sse, upstream_errors
 from dialects.chat import not_a_chunk, read_model, read_user, wrong_type

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from msgspec import Struct, field
@@ -125,7 +126,8 @@ class Record(Struct):
     attempts: list[Attempt] = field(default_factory=list)
 
 
-class Parcel(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Parcel:
     """How a request travels where it is not JSON posted to the path of its dialect.
 
     `tail`: appended to that path; `content_type` "": there is no body. `form`: a body with files, which can

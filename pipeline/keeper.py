@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import orjson
+from msgspec import structs
 
 from dialects.errors import NOT_FOUND, Detail, GatewayError
 from dialects.file_ids import file_ids, may_name_files
@@ -235,7 +236,7 @@ class Keeper:
 def _part(call: Call, dialect: PassedDialect, parcel: Parcel) -> Call:
     """A request of the call's: its attempts are on the call's record."""
     raw = call.raw if parcel is call.parcel else b""
-    return replace(call, dialect=dialect, parcel=parcel, raw=raw, _closers=[], _closed=False)
+    return structs.replace(call, dialect=dialect, parcel=parcel, raw=raw, _closers=[], _closed=False)
 
 
 async def _together(tasks: Sequence[Awaitable[Result]]) -> list[Result]:

@@ -6,8 +6,10 @@ import asyncio
 import itertools
 from bisect import insort
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import structs
 
 from dialects.errors import UPSTREAM_TIMEOUT, Detail, GatewayError
 from pipeline.allowance_replies import rate_error
@@ -106,7 +108,7 @@ class LimitLines:
                     break
                 asked = plea(call, likely, self._counters.store.now())
                 # A store decides each demand once.
-                asked = replace(asked, demand=replace(asked.demand, id=f"{call.id}~{times}"))
+                asked = structs.replace(asked, demand=structs.replace(asked.demand, id=f"{call.id}~{times}"))
                 decided = Granted(asked, await self._counters.decide(asked))
                 again = _may_wait(decided)
                 if again is None:
