@@ -139,7 +139,7 @@ def plan_along(route: Route, snapshot: Snapshot, facts: Facts, chance: Chance) -
 def _only(route: Route, live: Live) -> Plan | None:
     """The plan of a route whose one target is well: there is nothing to choose. None: look closer."""
     [target] = route.targets
-    if target.after or _unusable(target) is not None:
+    if target.after or unusable(target) is not None:
         return None
     condition = live.condition(target)
     return None if condition.out is not None or condition.full else Plan(route, (target,))
