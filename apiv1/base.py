@@ -22,6 +22,7 @@ from apiv1.auth import Authenticator
 from apiv1.errors import draining, error_reply, overloaded
 from apiv1.inbound import Inbound, check_host, check_query, read_headers
 from apiv1.lingering import Lingering
+from apiv1.origins import Origins
 from apiv1.stream import Pieces, closing
 from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, SIZE, Detail, Family, GatewayError
 from pipeline.call import Call, Handler, Refusal, Reply
@@ -71,7 +72,7 @@ class Admission(Protocol):
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the views need, handed in by the composition root. `fault` is told of an exception that nobody
-    expected, with the request's id."""
+    expected, with the request's id. `origins`: whose pages may call; None: those of no other origin."""
 
     snapshots: Holder
     authenticator: Authenticator
@@ -81,6 +82,7 @@ class Services:
     pressure: Admission
     fault: Callable[[str, BaseException], None]
     lingering: Lingering
+    origins: Origins | None = None
 
 
 class Visit(Struct):
@@ -150,13 +152,18 @@ class GatewayView(APIView):
                 return None
             raise
 
+    def verbs(self) -> list[str]:
+        """The methods that this address takes."""
+        offered = [verb.upper() for verb in _VERBS if hasattr(self, verb)]
+        return ["HEAD", *offered] if "GET" in offered else offered
+
     def _handler(self, method: str) -> Callable[[Visit], Awaitable[Reply]]:
         # HEAD is GET whose body the server leaves out.
         name = "get" if method == "HEAD" else method.lower()
         handler = getattr(self, name, None) if name in _VERBS else None
         if handler is None:
-            offered = [verb.upper() for verb in _VERBS if hasattr(self, verb)]
-            allow = ", ".join(["HEAD", *offered] if "GET" in offered else offered)
+            offered = self.verbs()
+            allow = ", ".join(offered)
             if not offered:
                 raise GatewayError(NOT_FOUND, "There is nothing at this address.")
             raise GatewayError(

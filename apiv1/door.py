@@ -74,6 +74,11 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request. Raises CancelledError only when the server itself cancels it."""
+        origins = self._services.origins
+        if origins is not None:
+            if await origins.preflight(scope, send, self._find(scope["path"])[0].verbs()):
+                return
+            send = origins.marked(scope["headers"], send)
         cap = LARGER.get(scope["path"], self._max_body)
         passage = _Passage(receive, cap, self._body_seconds * max(1.0, cap / MAX_BODY))
         self._open.add(passage)

@@ -42,6 +42,7 @@ class Config:
     redis_url: str | None = field(repr=False)
     cache_redis_url: str | None = field(repr=False)
     public_url: str | None
+    cors_origins: tuple[str, ...]
     providers: Mapping[str, ProviderValues]
     default_provider: str | None
     document: Any = field(repr=False)

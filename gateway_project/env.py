@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ NAMES = (
     "CACHE_REDIS_URL",
     "CACHE_TEAM_MB",
     "CONFIG",
+    "CORS_ORIGINS",
     "DATABASE_URL",
     "DATA_DIR",
     "ENVIRONMENT",
@@ -66,6 +68,7 @@ SERVER_FIELDS = {
     "database_url": "DATABASE_URL",
     "redis_url": "REDIS_URL",
     "public_url": "PUBLIC_URL",
+    "cors_origins": "CORS_ORIGINS",
     "max_calls": "MAX_CALLS",
     "memory_mb": "MEMORY_MB",
     "cache_mb": "CACHE_MB",
@@ -78,6 +81,8 @@ SERVER_FIELDS = {
 }
 
 Value = TypeVar("Value")
+# Apps made of web pages have schemes of their own, such as tauri://localhost.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class SettingsError(Exception):
@@ -147,6 +152,7 @@ class _Reader:
             "redis_url": redis_url,
             "cache_redis_url": self._url("CACHE_REDIS_URL", redis) or redis_url,
             "public_url": self._url("PUBLIC_URL", ("http", "https")),
+            "cors_origins": self._origins("CORS_ORIGINS"),
             "providers": providers,
             "default_provider": self._default_provider(),
             "document": self._document,
@@ -258,6 +264,17 @@ class _Reader:
             # The value may hold a password, so it is not repeated.
             self.problems.append(f"{self._where(name)}: not a URL that begins with {' or '.join(schemes)}://")
         return text.rstrip("/")
+
+    def _origins(self, name: str) -> tuple[str, ...]:
+        """Origins as browsers write them. None that stands for several: who may call is named."""
+        said = [each.strip().rstrip("/").lower() for each in (self._text(name) or "").split(",")]
+        found = tuple(each for each in said if each)
+        for each in found:
+            if not _ORIGIN.fullmatch(each):
+                self.problems.append(
+                    f"{self._where(name)}: {each!r} is no origin such as https://app.example.com"
+                )
+        return found
 
     def _checked(self, name: str, check: Callable[[str], str], error: type[Exception]) -> str | None:
         text = self._text(name)

@@ -25,6 +25,7 @@ from apiv1.auth import Authenticator
 from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.lingering import Lingering
+from apiv1.origins import Origins
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.config import Config
 from gateway_project.line_log import LineLog
@@ -133,6 +134,7 @@ class Gateway:
             pressure=self._pressure,
             fault=self._fault,
             lingering=Lingering(),
+            origins=Origins(config.cors_origins) if config.cors_origins else None,
         )
         self.door = Door(self.services, EXACT, PREFIXES)
         cast(ProvidersConfig, apps.get_app_config("providers")).breakers = partial(_breakers_of, live)
