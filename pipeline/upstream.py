@@ -40,7 +40,7 @@ class Upstream:
         if spoken is None:
             return _without_provider(call)
         exchange = translate(call, target, spoken)
-        if only_warms(client, spoken, call.facts):
+        if only_warms(call.dialect.name, spoken, call.facts):
             return _warmed(call, model)
         attempt = Attempt(
             provider=target.provider.name,
