@@ -152,7 +152,7 @@ class GatewayView(APIView):
                 return None
             raise
 
-    def verbs(self) -> list[str]:
+    def offered(self) -> list[str]:
         """The methods that this address takes."""
         offered = [verb.upper() for verb in _VERBS if hasattr(self, verb)]
         return ["HEAD", *offered] if "GET" in offered else offered
@@ -162,7 +162,7 @@ class GatewayView(APIView):
         name = "get" if method == "HEAD" else method.lower()
         handler = getattr(self, name, None) if name in _VERBS else None
         if handler is None:
-            offered = self.verbs()
+            offered = self.offered()
             allow = ", ".join(offered)
             if not offered:
                 raise GatewayError(NOT_FOUND, "There is nothing at this address.")

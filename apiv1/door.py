@@ -76,7 +76,7 @@ class Door:
         """Answer one HTTP request. Raises CancelledError only when the server itself cancels it."""
         origins = self._services.origins
         if origins is not None:
-            if await origins.preflight(scope, send, self._find(scope["path"])[0].verbs()):
+            if await origins.preflight(scope, send, self._find(scope["path"])[0].offered()):
                 return
             send = origins.marked(scope["headers"], send)
         cap = LARGER.get(scope["path"], self._max_body)

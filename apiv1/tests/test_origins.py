@@ -60,6 +60,7 @@ def test_a_listed_page_is_told_what_it_may_send(gateway: LiveGateway, origin: st
 def test_each_address_says_its_own_methods(gateway: LiveGateway) -> None:
     reply = preflight(gateway, "/v1/models", ("origin", APP), *ASKED)
     assert reply.header("access-control-allow-methods") == "HEAD, GET"
+    assert preflight(gateway, "/v1/files/file_1", ("origin", APP), *ASKED).status == 204
 
 
 @pytest.mark.parametrize(
