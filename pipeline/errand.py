@@ -125,7 +125,7 @@ class Errand:
             # Nobody was asked, so it is no attempt.
             self._refusal = error
             return await self._ticket()
-        outcome = judge(error, stream=self._call.facts.stream)
+        outcome = judge(error, stream=self._call.facts.stream or self._route.late_fallback)
         ticket.done(outcome.verdict)
         self._asked += 1
         self._tries[target.id] = self._tries.get(target.id, 0) + 1

@@ -40,7 +40,8 @@ class Outcome:
 
 
 def judge(error: GatewayError, *, stream: bool) -> Outcome:
-    """The outcome of an attempt that ended with `error` before any content. `stream`: of a streamed call."""
+    """The outcome of an attempt that ended with `error` before any content. `stream`: of a streamed call,
+    or of one that may be billed twice."""
     fault = error.fault
     if fault is RATE:
         cool = error.detail.cool

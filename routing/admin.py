@@ -96,6 +96,7 @@ class RouteForm(forms.ModelForm):
             "integrity",
             "on_disconnect",
             "tries",
+            "late_fallback",
             "queue_seconds",
             "queue_limit",
             "connect_timeout",
@@ -136,7 +137,7 @@ class RouteForm(forms.ModelForm):
 # How calls travel: tabs, because most routes are fine with the defaults.
 _WAYS: tuple[Any, ...] = (
     ("Balance", {"fields": ("balance", "affinity"), "classes": ("tab",)}),
-    ("Failures", {"fields": ("integrity", "tries", "on_disconnect"), "classes": ("tab",)}),
+    ("Failures", {"fields": ("integrity", "tries", "late_fallback", "on_disconnect"), "classes": ("tab",)}),
     ("Queue", {"fields": (("queue_seconds", "queue_limit"),), "classes": ("tab",)}),
     (
         "Timeouts",

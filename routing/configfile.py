@@ -201,6 +201,7 @@ class RouteDoc(Struct, forbid_unknown_fields=True):
     integrity: Integrity | UnsetType = UNSET
     on_disconnect: OnDisconnect | UnsetType = UNSET
     tries: Annotated[int, Meta(ge=1, le=3)] | UnsetType = UNSET
+    late_fallback: bool | UnsetType = UNSET
     queue: QueueDoc = msgspec.field(default_factory=QueueDoc)
     timeouts: OwnTimeoutsDoc = msgspec.field(default_factory=OwnTimeoutsDoc)
     cache: CacheDoc = msgspec.field(default_factory=CacheDoc)

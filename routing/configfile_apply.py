@@ -257,6 +257,7 @@ class _Applier:
             "integrity": doc.integrity,
             "on_disconnect": doc.on_disconnect,
             "tries": doc.tries,
+            "late_fallback": doc.late_fallback,
             "enabled": doc.enabled,
             **{f"queue_{name}": getattr(doc.queue, name) for name in doc.queue.__struct_fields__},
             **doc.cache.columns(),

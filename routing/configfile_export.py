@@ -96,6 +96,7 @@ def _route(row: Route) -> dict[str, Any]:
         "integrity": row.integrity,
         "on_disconnect": row.on_disconnect,
         "tries": row.tries,
+        "late_fallback": row.late_fallback,
         "queue": {"seconds": row.queue_seconds, "limit": row.queue_limit},
         "timeouts": {name: getattr(row, f"{name}_timeout") for name in Timeouts.__dataclass_fields__},
         "cache": {

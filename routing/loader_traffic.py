@@ -26,6 +26,7 @@ from routing.snapshot import (
 
 _PATIENCE = len(Patience.__dataclass_fields__)
 _CACHING = len(Caching.__dataclass_fields__)
+_SEMANTIC = len(Semantic.__dataclass_fields__)
 
 
 def breaker(columns: Sequence[object]) -> BreakerSettings:
@@ -46,12 +47,15 @@ def breaker(columns: Sequence[object]) -> BreakerSettings:
 
 def route(columns: Sequence[object]) -> dict[str, Any]:
     """A route's: balance, affinity, integrity, what becomes of streams without clients, tries, queue, the
-    timeouts of its own, and what it says of its cache and of like questions."""
+    timeouts of its own, what it says of its cache and of like questions, and whether late answers are
+    asked for elsewhere."""
     if not columns:
         return {}
     balance, affinity, integrity, on_disconnect, tries, seconds, limit, *own = columns
     seconds_of, kept = own[:_PATIENCE], own[_PATIENCE:]
-    cache, like = kept[:_CACHING], kept[_CACHING:]
+    cache, like = kept[:_CACHING], kept[_CACHING : _CACHING + _SEMANTIC]
+    # What was kept on disk before there was such a column has none.
+    late = kept[_CACHING + _SEMANTIC :]
     patience = Patience(*(None if value is None else _above_0(value) for value in seconds_of))
     return {
         "balance": _word(balance, Balance),
@@ -59,6 +63,7 @@ def route(columns: Sequence[object]) -> dict[str, Any]:
         "integrity": _word(integrity, Integrity),
         "on_disconnect": _word(on_disconnect, OnDisconnect),
         "tries": _count(tries),
+        "late_fallback": bool(late and late[0]),
         "queue": Queue(seconds=_number(seconds), limit=_whole(limit)),
         "patience": AS_PROVIDED if patience == AS_PROVIDED else patience,
         "caching": _caching(cache),

@@ -181,6 +181,12 @@ class Route(CachingColumns, SemanticColumns):
         help_text="How often a target is asked before the next, with a pause between. A request is tried "
         "three times at most in all, and the last target as often as that leaves.",
     )
+    late_fallback = models.BooleanField(
+        # Who pays twice has to want it.
+        default=False,
+        help_text="When a whole answer has not begun in time, another target is asked, though the first may "
+        "still write its answer and bill it. Streams are asked elsewhere in any case.",
+    )
     queue_seconds = models.FloatField(
         default=10.0,
         validators=[MinValueValidator(0.0), MaxValueValidator(MAX_SECONDS)],

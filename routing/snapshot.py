@@ -164,8 +164,9 @@ class Route:
     """Model name to targets. `pattern` is an exact name, or a prefix when it ends in `*` (`*` alone: any).
 
     `team_id` None: for every team; a team's own route wins over a common one of the same length. `tries`: how
-    often one target is asked before the next. `caching` None: no answer is kept; `semantic` None: none is
-    given to a question that is only like it.
+    often one target is asked before the next. `late_fallback`: another target is asked for a whole answer
+    that has not begun in time, which may then be billed twice. `caching` None: no answer is kept; `semantic`
+    None: none is given to a question that is only like it.
     """
 
     id: int
@@ -181,6 +182,7 @@ class Route:
     on_disconnect: OnDisconnect = "cancel"
     # Once: what another target can answer at once should not wait for one that has just failed.
     tries: int = 1
+    late_fallback: bool = False
     patience: Patience = AS_PROVIDED
     queue: Queue = Queue()
     caching: Caching | None = None

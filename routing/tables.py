@@ -128,6 +128,7 @@ def _read(revision: int) -> Tables:
                 "semantic_context",
                 "semantic_seconds",
                 "semantic_prompts",
+                "late_fallback",
             )
         ),
         targets=readable(

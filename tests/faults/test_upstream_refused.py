@@ -118,6 +118,18 @@ def test_u05_a_whole_answer_that_does_not_begin(trial: Trial) -> None:
     trial.proves(fault, Stall())
 
 
+@WHOLE
+def test_u05_a_whole_answer_that_another_gives_by_the_routes_word(trial: Trial) -> None:
+    """It may be billed twice, which is counted and stands in the ledger."""
+    fault = Fault(LATE, "upstream_first_byte_timeout", "first_byte_timeout", again=False, charge="input",
+                  closed=True, changes=SLOW)  # fmt: skip
+    trial.does(Stall())
+    trial.serve(trial.named("first", **SLOW), trial.named("second"), late_fallback=True)
+    trial.falls_over(fault)
+    (end,) = (line["end"] for line in trial.live.ledger.lines if "end" in line)
+    assert end["possible_double_bill"]
+
+
 @EVERYWHERE
 def test_u34_a_stale_connection_costs_one_silent_resend(trial: Trial) -> None:
     trial.alone()
