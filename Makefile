@@ -78,6 +78,14 @@ bench: venv-dev ## measure the gateway beside its peers, in ratios
 bench-quick: venv-dev ## the same in about a minute, to see that it works
 	@$(PY) -m bench --quick
 
+.PHONY: soak
+soak: venv-dev ## load on one gateway, every answer checked: docs/soak.md (ARGS="--short", ARGS="--only L5")
+	@$(PY) -m soak soak $(ARGS)
+
+.PHONY: chaos
+chaos: venv-dev ## Redis, PostgreSQL and gateways killed and frozen under load: docs/soak.md
+	@$(PY) -m soak chaos $(ARGS)
+
 .PHONY: clients
 clients: venv-dev ## run clients from npm and PyPI against the gateway (docs/clients.md; ARGS=--record)
 	@$(PY) -m scripts.clients $(ARGS)

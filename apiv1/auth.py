@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from hashlib import blake2b
 
 from accounts.keys import KeyHasher, is_mistyped
@@ -23,10 +23,13 @@ class Authenticator:
     """Finds the caller of a request.
 
     `fresh`: whether the keys in memory are known to be all that there are. While they are not, a key that is
-    missing may be a new one, and is told to come again instead of being called wrong.
+    missing may be a new one, and is told to come again instead of being called wrong. `clock` tells the date,
+    in seconds since the epoch.
     """
 
-    def __init__(self, hasher: KeyHasher, fresh: Callable[[], bool]) -> None:
+    def __init__(
+        self, hasher: KeyHasher, fresh: Callable[[], bool], clock: Callable[[], float] = time.time
+    ) -> None:
         self._hasher = hasher
         self._fresh = fresh
         # Keys that were found in the present snapshot, by a digest that is cheap and means nothing to any
@@ -34,6 +37,7 @@ class Authenticator:
         self._seen: dict[bytes, ApiKey] = {}
         self._snapshot: Snapshot | None = None
         self._salt = secrets.token_bytes(32)
+        self._clock = clock
 
     def caller(self, inbound: Inbound, snapshot: Snapshot) -> ApiKey:
         """The key's row. Raises GatewayError: 401 without a valid key, 400 where the headers contradict,
@@ -46,7 +50,7 @@ class Authenticator:
             raise GatewayError(
                 DEPENDENCY, "The gateway cannot check this key at the moment.", Detail(retry_after=5)
             )
-        if found.expires_at is not None and found.expires_at <= datetime.now(UTC):
+        if found.expires_at is not None and found.expires_at.timestamp() <= self._clock():
             raise _refused("The API key has expired.", code="expired_api_key")
         return found
 

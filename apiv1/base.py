@@ -19,7 +19,7 @@ from msgspec import Struct
 from rest_framework.views import APIView
 
 from apiv1.auth import Authenticator
-from apiv1.errors import draining, error_reply, overloaded
+from apiv1.errors import GIVEN_UP, error_reply, overloaded
 from apiv1.inbound import Inbound, check_host, check_query, read_headers
 from apiv1.lingering import Lingering
 from apiv1.origins import Origins
@@ -50,6 +50,14 @@ class Status(Protocol):
 
     def ready(self) -> bool:
         """True when it can take traffic."""
+        ...
+
+    def waits_for(self) -> str:
+        """Why it cannot, in a few words."""
+        ...
+
+    def alive(self) -> bool:
+        """False when the process must be ended and started anew."""
         ...
 
     def degraded(self) -> bool:
@@ -130,6 +138,8 @@ class GatewayView(APIView):
             check_host(inbound)
             check_query(inbound.query)
             visit.caller = self._identify(visit)
+            if visit.caller is not None:
+                inbound.presence.key_id = visit.caller.id
             # Before the body is read: a refusal must cost little just then.
             if visit.caller and inbound.method == "POST" and services.pressure.refuses(visit.caller.priority):
                 raise overloaded()
@@ -197,8 +207,9 @@ class GatewayView(APIView):
         if call is None:
             return
         record = call.record
-        if visit.inbound.presence.lost == "draining":
-            error = draining()
+        ours = GIVEN_UP.get(visit.inbound.presence.lost)
+        if ours is not None:
+            error = ours()
             record.outcome, record.code, record.status = "error", error.code, error.status(self.family)
         else:
             record.outcome, record.code, record.status = "client_gone", "client_gone", 499

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Mapping, MutableMapping
 from typing import Any
 
 from apiv1.base import GatewayView, Services
 from apiv1.caps import LARGER, MAX_BODY
-from apiv1.errors import draining, error_reply
+from apiv1.errors import GIVEN_UP, error_reply
 from apiv1.inbound import Inbound, Presence, read_headers
 from apiv1.reader import DEPARTURE, EXTENSION, Reader
 from apiv1.stream import Pieces
@@ -72,6 +72,12 @@ class Door:
         for passage in list(self._open):
             passage.give_up("draining")
 
+    def cut_revoked(self, known: Container[int]) -> None:
+        """End what is open for keys that are none of these any more, as `cut` does."""
+        for passage in list(self._open):
+            if passage.presence.key_id and passage.presence.key_id not in known:
+                passage.give_up("revoked")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request. Raises CancelledError only when the server itself cancels it."""
         origins = self._services.origins
@@ -113,10 +119,11 @@ class Door:
         try:
             reply = await view.respond(inbound, self._services, captured)
         except asyncio.CancelledError:
-            if passage.presence.lost != "draining":
+            ours = GIVEN_UP.get(passage.presence.lost)
+            if ours is None:
                 raise
             passage.stay()
-            reply = error_reply(view.family_for(inbound), draining(), inbound.request_id)
+            reply = error_reply(view.family_for(inbound), ours(), inbound.request_id)
         head = [(name.encode("ascii"), value.encode("latin-1")) for name, value in reply.headers]
         if passage.unread(inbound.method):
             # What is left of the body would be taken for the next request, or waited for in vain.
@@ -154,13 +161,14 @@ class Door:
             # The client has all of it, and may go without disturbing what is still to be done.
             passage.end()
         except asyncio.CancelledError:
-            if passage.presence.lost != "draining" or reply.call is None:
+            ours = GIVEN_UP.get(passage.presence.lost)
+            if ours is None or reply.call is None:
                 raise
             passage.stay()
             await stream.aclose()
             if reply.opaque:
                 return
-            last = reply.call.dialect.error_event(draining(), reply.call.id)
+            last = reply.call.dialect.error_event(ours(), reply.call.id)
             await send({"type": "http.response.body", "body": last, "more_body": False})
         finally:
             await stream.aclose()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dialects.errors import BUSY, Detail, Family, GatewayError, render
+from collections.abc import Callable, Mapping
+
+from dialects.errors import AUTH, BUSY, Detail, Family, GatewayError, render
 from pipeline.call import Reply
 
 # Answers hold what a team asked: nobody in between keeps them, and no browser guesses what they are.
@@ -33,6 +35,15 @@ def draining() -> GatewayError:
     )
 
 
+def revoked() -> GatewayError:
+    """What open requests are told whose key was revoked meanwhile."""
+    return GatewayError(AUTH, "The API key was revoked.", Detail(code="revoked_api_key"))
+
+
 def overloaded() -> GatewayError:
     """What a call is told that is not let in, because those that are in need all that there is."""
     return GatewayError(BUSY, "The gateway has too much to do at the moment.", Detail(retry_after=1))
+
+
+# What the gateway says when it is the one that gives an open request up, by the reason.
+GIVEN_UP: Mapping[str, Callable[[], GatewayError]] = {"draining": draining, "revoked": revoked}

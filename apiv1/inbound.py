@@ -22,9 +22,11 @@ _KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "acc
 
 
 class Presence(Struct, gc=False):
-    """Why a request is being given up; "" while the client is there and the gateway goes on."""
+    """Why a request is being given up; "" while the client is there and the gateway goes on. `key_id`: whose
+    it is, 0 as long as nobody knows."""
 
-    lost: Literal["", "client_gone", "client_stall", "draining"] = ""
+    lost: Literal["", "client_gone", "client_stall", "draining", "revoked"] = ""
+    key_id: int = 0
 
 
 class Inbound(Struct, frozen=True):

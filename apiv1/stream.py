@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
+from apiv1.errors import GIVEN_UP
 from apiv1.inbound import Presence
 from apiv1.lingering import Lingering
 from dialects.errors import INTERNAL, GatewayError
@@ -123,9 +124,10 @@ class Pieces:
 
     def _given_up(self) -> None:
         record = self._call.record
-        lost = None if self._presence is None else self._presence.lost
-        if lost == "draining":
-            record.outcome, record.code = "error", "draining"
+        lost = "" if self._presence is None else self._presence.lost
+        ours = GIVEN_UP.get(lost)
+        if ours is not None:
+            record.outcome, record.code = "error", ours().code
         elif record.outcome == "ok":
             code = "client_stall" if lost == "client_stall" else "client_gone"
             record.outcome, record.code, record.status = "client_gone", code, 499

@@ -143,13 +143,16 @@ class KeptResponse(Unknown):
 
 
 class Health(GatewayView):
-    """GET /health: the process is alive. It asks nothing and nobody."""
+    """GET /health: the process is alive, and its event loop goes on. It asks nobody."""
 
     surface = "health"
     public = True
 
     async def get(self, visit: Visit) -> Reply:
-        return json_reply(visit, {"status": "ok"})
+        alive = visit.services.status.alive()
+        reply = json_reply(visit, {"status": "ok" if alive else "stuck"})
+        reply.status = 200 if alive else 503
+        return reply
 
 
 class Ready(GatewayView):
@@ -162,6 +165,8 @@ class Ready(GatewayView):
         status = visit.services.status
         ready = status.ready()
         body: dict[str, Any] = {"ready": ready, "degraded": status.degraded()}
+        if not ready:
+            body["reason"] = status.waits_for()
         if visit.caller is not None:
             body |= await status.report()
         reply = json_reply(visit, body)

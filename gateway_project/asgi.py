@@ -54,4 +54,4 @@ class Application:
                 return
 
 
-application = Application(Gateway(settings.GATEWAY), django_application)
+application = Application(Gateway(settings.GATEWAY, sink=settings.LOG_SINK), django_application)

@@ -23,10 +23,9 @@ from providers.models import Credential
 from routing.seed import ProviderSeed, SeedConfig, seed
 
 ADMIN = "admin"
-# A database beside us in a compose file needs some seconds to come up, a restored one a minute.
-_PATIENCE = 90.0
-# Where there is a configuration to serve by meanwhile, calls should not wait that long.
-_PATIENCE_WITH_LAST_GOOD = 10.0
+# A database beside us in a compose file needs some seconds to come up. Who needs longer is waited for while
+# the gateway listens already.
+_PATIENCE = 10.0
 # Any number, as long as every replica takes the same.
 _LOCK = 0x6C6C6D67
 _OLLAMA_SECONDS = 0.7
@@ -52,7 +51,7 @@ def prepare(config: Config, say: Callable[[str], None]) -> Outcome:
 
     `say` is told what takes long. Raises DatabaseUnavailableError, ConfigError.
     """
-    _wait(say, _PATIENCE_WITH_LAST_GOOD if config.last_good.exists() else _PATIENCE)
+    _wait(say, _PATIENCE)
     with _alone(config):
         call_command("migrate", verbosity=0, interactive=False)
         result = seed(_seed_config(config), vault(), hasher())

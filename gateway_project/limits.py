@@ -23,6 +23,8 @@ NOTICE_SECONDS = 0.8
 DRAIN_SECONDS = 120.0
 # To write the last words of what is cut.
 LAST_SECONDS = 5.0
+# At a second signal: enough to write the last words into the sockets, too little to be noticed.
+HURRIED_SECONDS = 0.3
 # A Ctrl-C reaches every process of a terminal, and a parent passes it on: a signal that follows so soon is
 # the same one.
 ECHO_SECONDS = 0.25

@@ -11,6 +11,8 @@ from typing import Any
 import orjson
 import structlog
 
+from gateway_project.log_sink import Sink
+
 # What a key looks like: ours, the providers', and whatever follows Bearer. Nothing should bring one here;
 # this is the net under that.
 _SECRET = re.compile(
@@ -24,12 +26,15 @@ _QUIET = {
     "twisted": logging.WARNING,
     "axes": logging.WARNING,
 }
+_STDERR = 2
 # One line must not fill a disk: a text beyond this is cut.
 _MAX_TEXT = 2000
 
 
-def configure(level: str, *, as_json: bool) -> None:
-    """Set up structlog and the standard library's logging, which goes the same way, to standard error."""
+def configure(level: str, *, as_json: bool) -> Sink:
+    """Set up structlog and the standard library's logging, which goes the same way: to standard error, by a
+    sink that holds up nobody."""
+    sink = Sink(_STDERR)
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -43,10 +48,10 @@ def configure(level: str, *, as_json: bool) -> None:
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sink),  # type: ignore[arg-type]  # it is written to, and that is all
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared, _flatten_traceback],
@@ -58,6 +63,7 @@ def configure(level: str, *, as_json: bool) -> None:
     root.setLevel(LEVELS[level])
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, LEVELS[level]))
+    return sink
 
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -200,4 +200,4 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 LOGGING_CONFIG = None
-configure(GATEWAY.log_level, as_json=GATEWAY.production)
+LOG_SINK = configure(GATEWAY.log_level, as_json=GATEWAY.production)

@@ -9,10 +9,14 @@ from typing import Any, Protocol
 from pipeline.breaker import State
 from pipeline.health import ProviderHealth
 from pipeline.live import LiveState
+from pipeline.pressure import Pressure
 from pipeline.slots import Place
 from pipeline.stores import Store
 from routing.snapshot import Provider
 from routing.watch import SnapshotHolder, Watcher
+
+# A loop that is as late as that answers nobody in time.
+_STUCK_SECONDS = 10.0
 
 
 class Process(Protocol):
@@ -37,13 +41,14 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Where the parts of a report are known: configuration, database, last attempts, live state, ledger."""
+    """Where the parts of a report are known: configuration, last attempts, live state, ledger, load."""
 
     holder: SnapshotHolder
     watcher: Watcher
     health: ProviderHealth
     live: LiveState
     ledger: Ledger
+    pressure: Pressure
 
 
 class GatewayStatus:
@@ -52,6 +57,7 @@ class GatewayStatus:
 
     def __init__(self, process: Process, knows: Knowledge, store: Store | None) -> None:
         self._process = process
+        self._knows = knows
         self._holder = knows.holder
         self._watcher = knows.watcher
         self._health = knows.health
@@ -62,12 +68,26 @@ class GatewayStatus:
 
     def ready(self) -> bool:
         """True when this process can take traffic."""
-        return self._holder.current.revision > 0 and not self._process.draining
+        return not self.waits_for()
+
+    def waits_for(self) -> str:
+        """Why this process is not ready; "" when it is."""
+        if self._process.draining:
+            return "draining"
+        if self._watcher.pending:
+            return "migrations are pending"
+        return "" if self._holder.current.revision > 0 else "no configuration yet"
+
+    def alive(self) -> bool:
+        """False when the event loop is later than anybody waits."""
+        return self._knows.pressure.late < _STUCK_SECONDS
 
     def degraded(self) -> bool:
-        """True when something needs a person: the database or Redis is away, or the ledger is behind."""
+        """True when something needs a person: the database or Redis is away, the ledger is behind, or a row
+        cannot be used, such as a credential that the master secret does not open."""
         redis_away = self._store is not None and self._store.degraded
-        return not self._watcher.fresh() or redis_away or self._ledger.behind
+        unusable = self._holder.current.left_out > 0
+        return not self._watcher.fresh() or redis_away or unusable or self._ledger.behind
 
     async def report(self) -> dict[str, Any]:
         """The parts, for whoever has a key."""
@@ -83,6 +103,7 @@ class GatewayStatus:
             "draining": self._process.draining,
             "in_flight": self._process.in_flight,
             "revision": self._holder.current.revision,
+            "rows_left_out": self._holder.current.left_out,
             "database": database,
             "redis": cache,
             "ledger": {"ok": not self._ledger.behind, "seconds_behind": round(self._ledger.lag, 1)},

@@ -21,6 +21,7 @@ from gateway_project.limits import (
     DRAIN_SECONDS,
     ECHO_SECONDS,
     HEAD_SECONDS,
+    HURRIED_SECONDS,
     IDLE_SECONDS,
     LAST_SECONDS,
     MAX_HEAD,
@@ -206,7 +207,12 @@ class Server(uvicorn.Server):
             # Load balancers that ask /ready hear it before the listener closes.
             loop.call_later(NOTICE_SECONDS, self._close)
         elif loop.time() - self._first_signal > ECHO_SECONDS:
-            self.should_exit = self.force_exit = True
+            self.should_exit = True
+            self._gateway.cut()
+            loop.call_later(HURRIED_SECONDS, self._at_once)
+
+    def _at_once(self) -> None:
+        self.force_exit = True
 
     def _close(self) -> None:
         self.should_exit = True

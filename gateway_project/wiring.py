@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import resource
 import traceback
@@ -14,7 +15,7 @@ from typing import Any, cast
 
 import structlog
 from django.apps import apps
-from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from accounts.apps import AccountsConfig
 from accounts.keys import KeyHasher
@@ -28,7 +29,9 @@ from apiv1.lingering import Lingering
 from apiv1.origins import Origins
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.config import Config
+from gateway_project.follow import Follower
 from gateway_project.line_log import LineLog
+from gateway_project.log_sink import Sink
 from gateway_project.memory import memory_share
 from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge
@@ -41,15 +44,16 @@ from pipeline.cache_redis import RedisCache
 from pipeline.cache_shelf import Shelf
 from pipeline.cache_stores import CacheStore
 from pipeline.call import Refusal
+from pipeline.clocks import SteadyWall
 from pipeline.errand import Means
 from pipeline.health import ProviderHealth
 from pipeline.ledger import LedgerBook
 from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState
 from pipeline.losses import LossBook
-from pipeline.memory import MemoryStore
+from pipeline.memory import Clocks, MemoryStore
 from pipeline.metrics import Metrics
-from pipeline.news import LiveNews, PressureNews
+from pipeline.news import ConfigNews, LiveNews, LogNews, PressureNews
 from pipeline.notices import Notices
 from pipeline.pressure import Pressure
 from pipeline.purse import Counters, Treasury
@@ -58,6 +62,7 @@ from pipeline.redis_store import RedisStore, Reports
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
 from pipeline.stores import Store
+from pipeline.watchdog import Watchdog
 from providers.apps import BreakerNow, ProvidersConfig
 from providers.crypto import Vault
 from providers.sandbox import SandboxTransport
@@ -66,7 +71,7 @@ from providers.wire import Transport
 from routing.allowances import Budget
 from routing.loss_table import LossTable
 from routing.owned_table import OwnedTable
-from routing.snapshot import EMPTY
+from routing.snapshot import EMPTY, Snapshot
 from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
 from routing.writer import TableWriter
@@ -89,21 +94,29 @@ def equip(config: Config) -> None:
 class Gateway:
     """Everything that serves calls in this process. `draining` is set by the server when it has to stop."""
 
-    def __init__(self, config: Config, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self, config: Config, registry: CollectorRegistry = REGISTRY, sink: Sink | None = None
+    ) -> None:
         self.draining = False
+        self._sink = sink
+        if sink is not None:
+            sink.on_lost = LogNews(registry).lost
         self._log = structlog.get_logger("gateway")
         vault = Vault(config.secrets.vault_keys)
         self._holder = SnapshotHolder(EMPTY)
         self._watcher = Watcher(self._holder, TableSource(config.last_good, vault))
         self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
-        self._lines = _line_log(config, registry)
-        metrics, requests, health = Metrics(registry), RequestLog(self._lines or self._log), ProviderHealth()
+        # For people to read, a line of a request is one like all others.
+        lean = sink if config.production else None
+        lines = self._log if lean is None else LineLog(config.log_level, lean.put)
+        metrics, requests, health = Metrics(registry), RequestLog(lines), ProviderHealth()
         losses = LossBook()
         live = LiveState(Slots(), LiveNews(self._log, registry))
         self._loss_writer = TableWriter("translation losses", losses, LossTable())
         limits = LimitMetrics(registry)
         self._notices = Notices(self._transports["http"], limits)
-        self._store = _store(config, self._notices, limits)
+        wall = SteadyWall()
+        self._store = _store(config, self._notices, limits, wall)
         self._notices.share(self._store.first)
         journal, self._ledger = _ledger(config, registry)
         ledger = LedgerBook(journal)
@@ -116,12 +129,16 @@ class Gateway:
         self._semantic = SemanticParts(config, Shelf(answers, cached), registry)
         memory = memory_share(None if config.memory_mb is None else config.memory_mb << 20)
         most = _most_calls() if config.max_calls is None else config.max_calls
-        self._pressure = Pressure(memory, lambda: self.in_flight, most, PressureNews(self._log, registry))
-        knows = Knowledge(self._holder, self._watcher, health, live, self._ledger)
+        news = PressureNews(self._log, registry)
+        self._pressure = Pressure(memory, lambda: self.in_flight, most, news)
+        # Alone, a process that hangs is ended by who asks /health; of several nobody can tell which it is.
+        stuck = self._end_stuck if config.workers > 1 else None
+        self._watchdog = Watchdog(lambda: self._pressure.looks, news, stuck)
+        knows = Knowledge(self._holder, self._watcher, health, live, self._ledger, self._pressure)
         self._status = GatewayStatus(self, knows, self._store if config.redis_url else None)
         self.services = Services(
             snapshots=self._holder,
-            authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh),
+            authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh, wall),
             handler=build(
                 self._transports,
                 [metrics, requests, health, losses, ledger],
@@ -138,6 +155,7 @@ class Gateway:
         )
         self.door = Door(self.services, EXACT, PREFIXES)
         cast(ProvidersConfig, apps.get_app_config("providers")).breakers = partial(_breakers_of, live)
+        self._follower = Follower(self._holder, [self._cut_revoked, ConfigNews(registry).swapped])
 
     @property
     def in_flight(self) -> int:
@@ -156,6 +174,8 @@ class Gateway:
         if self._breakers is not None:
             self._breakers.start()
         self._pressure.start()
+        self._watchdog.start()
+        self._follower.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
         gc.collect()
@@ -172,6 +192,8 @@ class Gateway:
     async def stop(self) -> None:
         """Give back what is held. The server calls it after the last request."""
         self._watcher.stop()
+        self._watchdog.stop()
+        await self._follower.stop()
         await self._pressure.stop()
         await self.services.lingering.stop()
         if self._breakers is not None:
@@ -185,8 +207,16 @@ class Gateway:
         await self._cache.stop()
         for transport in self._transports.values():
             await transport.aclose()
-        if self._lines is not None:
-            await asyncio.to_thread(self._lines.close)
+
+    def _cut_revoked(self, snapshot: Snapshot) -> None:
+        self.door.cut_revoked({key.id for key in snapshot.keys.values()})
+
+    def _end_stuck(self) -> None:
+        """From the watchdog's thread: the parent starts another worker in this one's place."""
+        self._log.error("the event loop does not go on, this worker ends")
+        if self._sink is not None:
+            self._sink.drain()
+        os._exit(os.EX_SOFTWARE)
 
     def _fault(self, request_id: str, error: BaseException) -> None:
         frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
@@ -220,18 +250,6 @@ def _breakers_of(live: LiveState, provider: str) -> list[BreakerNow]:
     ]
 
 
-def _line_log(config: Config, registry: CollectorRegistry) -> LineLog | None:
-    """Where a line for each request goes in production; None: where all others go, for people to read."""
-    if not config.production:
-        return None
-    lost = Counter(
-        "gateway_log_lines_dropped",
-        "Log lines of requests that were dropped because whoever reads the log was too far behind.",
-        registry=registry,
-    )
-    return LineLog(config.log_level, lost.inc)
-
-
 def _most_calls() -> int:
     """As many as there are file descriptors for: one to the client and one to the provider each, and some for
     all else."""
@@ -252,9 +270,9 @@ def _answers(config: Config, metrics: CacheMetrics) -> CacheStore:
     return MemoryCache(config.cache_mb << 20, team)
 
 
-def _store(config: Config, notices: Notices, metrics: LimitMetrics) -> Store:
+def _store(config: Config, notices: Notices, metrics: LimitMetrics, wall: SteadyWall) -> Store:
     """Where limits and budgets are counted. Without Redis each worker lets its share through."""
-    local = MemoryStore(config.workers, notices.hear)
+    local = MemoryStore(config.workers, notices.hear, Clocks(wall=wall))
     if config.redis_url is None:
         return local
     reports = Reports(metrics.degraded, metrics.rebuilt, metrics.waiting, metrics.lost)

@@ -1,8 +1,10 @@
-"""Several server processes on one port: started, watched, started again when one dies, and ended together."""
+"""Several server processes on one port: started, watched, started again when one dies, replaced when one
+grows too large, and ended together."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -20,24 +22,35 @@ from types import FrameType
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway_project.config import Config
+from gateway_project.limits import DRAIN_SECONDS, LAST_SECONDS
+from gateway_project.memory import worst
 from gateway_project.server import bind
 
 # A worker that dies sooner than this after its start will most likely die again.
 _SOUND_SECONDS = 5.0
 _MAX_PAUSE = 30.0
 _LOOK_SECONDS = 0.1
+# A worker is not replaced for its memory before it has been up for so long: one that needs more than its
+# limit to begin with serves in between.
+_GROWN_SECONDS = 60.0
+# How often memory is looked at.
+_RELIEF_SECONDS = 1.0
+# What a worker that is replaced has for its open requests.
+_LEAVE_SECONDS = DRAIN_SECONDS + 2 * LAST_SECONDS
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(eq=False, slots=True)
 class _Worker:
     """A process, when it was started, and the parent's end of the line to it: a word from there says that it
-    serves, and its end tells the worker that the parent is gone."""
+    serves, and its end tells the worker that the parent is gone. `until`: when patience with one that was
+    replaced ends."""
 
     process: subprocess.Popen[bytes]
     started: float
     line: socket.socket
     serves: bool = False
+    until: float = math.inf
 
     def listen(self) -> None:
         """Hear what it has said."""
@@ -68,6 +81,9 @@ class Workers:
         self._turn: tuple[int, _Worker] | None = None
         self._again: dict[int, float] = {}
         self._pauses: dict[int, float] = {}
+        self._too_large = worst(None if config.memory_mb is None else config.memory_mb << 20)
+        # When memory is looked at next.
+        self._relief = 0.0
         self._ending = False
         self._ever_sound = False
 
@@ -108,15 +124,25 @@ class Workers:
             self._bury(worker)
             if not self._ending and not self._stays(slot):
                 self._mourn(slot, status, now - worker.started)
-        for worker in [each for each in self._leaving if each.process.poll() is not None]:
-            self._leaving.remove(worker)
-            self._bury(worker)
+        self._see_off(now)
+        if now >= self._relief and not self._ending:
+            self._relief = now + _RELIEF_SECONDS
+            self._relieve(now)
         for slot, moment in list(self._again.items()):
             if now >= moment and not self._ending:
                 del self._again[slot]
                 self._start(slot, environ)
         if not self._ending:
             self._replace(environ)
+
+    def _see_off(self, now: float) -> None:
+        """Of those that were replaced: who has ended, and who should have."""
+        for worker in list(self._leaving):
+            if worker.process.poll() is not None:
+                self._leaving.remove(worker)
+                self._bury(worker)
+            elif now > worker.until:
+                worker.tell(signal.SIGKILL)
 
     def _bury(self, worker: _Worker) -> None:
         worker.line.close()
@@ -133,6 +159,7 @@ class Workers:
             if self._running[slot].serves:
                 self._turn = None
                 self._leaving.append(old)
+                old.until = time.monotonic() + _LEAVE_SECONDS
                 old.tell(signal.SIGTERM)
         elif self._old:
             slot = self._old.pop(0)
@@ -151,6 +178,16 @@ class Workers:
         self._running[slot] = old
         self._say("A new worker ended before it served; the old ones go on.")
         return True
+
+    def _relieve(self, now: float) -> None:
+        """Replace a worker that takes too much memory, as by SIGHUP: one at a time."""
+        if self._turn is not None or self._old or self._leaving:
+            return
+        grown = {w.process.pid: slot for slot, w in self._running.items() if now - w.started > _GROWN_SECONDS}
+        found = self._too_large(list(grown))
+        if found is not None:
+            self._old = [grown[found]]
+            self._say(f"Worker {found} takes too much memory and is replaced.")
 
     def _mourn(self, slot: int, status: int, lived: float) -> None:
         pause = 0.0 if lived > _SOUND_SECONDS else min(_MAX_PAUSE, self._pauses.get(slot, 0.5) * 2)

@@ -28,7 +28,7 @@ _MAX_CODES = 100
 
 
 # Errors within a stream that are not the provider's.
-_OURS = frozenset({"draining", "internal_error", "insufficient_quota"})
+_OURS = frozenset({"draining", "internal_error", "insufficient_quota", "revoked_api_key"})
 OK = 200
 # A client that was cut off because it took nothing of its stream.
 STALLED = "client_stall"

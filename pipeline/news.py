@@ -3,7 +3,7 @@ metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pipeline.breaker import State
 from pipeline.pressure import Cause, Level
 from pipeline.slots import Place
+from routing.snapshot import Snapshot
 
 _FIGURES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
 # A loop that is well is late by less than a millisecond.
@@ -86,12 +87,23 @@ class PressureNews:
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
+        self._blocked = Counter(
+            "gateway_loop_blocked",
+            "How often the event loop stood still for more than a quarter of a second; the log says where.",
+            registry=registry,
+        )
         self._level = Gauge(
             "gateway_pressure",
             "Who is refused: 0 nobody, 1 the low priorities, 2 all new calls. The worst of the processes.",
             multiprocess_mode="livemax",
             registry=registry,
         )
+
+    def blocked(self, where: Sequence[str] | None) -> None:
+        """The event loop is blocked, and where, unless that was said a moment ago. From any thread."""
+        self._blocked.inc()
+        if where is not None:
+            self._log.warning("event loop blocked", where=where)
 
     def lag(self, seconds: float) -> None:
         """How late the event loop was."""
@@ -102,3 +114,34 @@ class PressureNews:
         self._level.set(level)
         write = self._log.warning if level else self._log.info
         write("pressure", level=level, cause=cause)
+
+
+class ConfigNews:
+    """Hears of each snapshot that comes into force."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._left_out = Gauge(
+            "gateway_config_rows_left_out",
+            "Rows of the configuration that cannot be used; the log names them.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+
+    def swapped(self, snapshot: Snapshot) -> None:
+        """It is in force."""
+        self._left_out.set(snapshot.left_out)
+
+
+class LogNews:
+    """Hears of log lines that nobody took."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lost = Counter(
+            "gateway_log_lines_lost",
+            "Log lines that were dropped because standard error did not take them.",
+            registry=registry,
+        )
+
+    def lost(self, lines: int) -> None:
+        """So many more. From any thread."""
+        self._lost.inc(lines)

@@ -54,6 +54,8 @@ class Pressure:
     ) -> None:
         self.level: Level = 0
         self.cause: Cause | None = None
+        # Grows with each look, so that who watches the loop from elsewhere sees that it goes on.
+        self.looks = 0
         self._memory = memory
         self._calls = calls
         self._most = most
@@ -68,8 +70,14 @@ class Pressure:
             return True
         return self.level >= _REFUSED_FROM[priority]
 
+    @property
+    def late(self) -> float:
+        """By how many seconds the event loop is late, as a rule."""
+        return sorted(self._lags)[_LOOKS // 2]
+
     def look(self, lag: float) -> None:
         """Judge anew; the loop was `lag` seconds late."""
+        self.looks += 1
         self._lags.append(lag)
         self._watcher.lag(lag)
         level, cause = self._judge()
@@ -95,7 +103,7 @@ class Pressure:
             self.look(max(0.0, loop.time() - due))
 
     def _judge(self) -> tuple[Level, Cause | None]:
-        memory, lag = self._memory(), sorted(self._lags)[_LOOKS // 2]
+        memory, lag = self._memory(), self.late
         calls = self._calls() / self._most if self._most else 0.0
         if memory >= _MEMORY_ALL:
             return 2, "memory"

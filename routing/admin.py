@@ -29,7 +29,7 @@ from routing.admin_base import CsvExport, Published
 from routing.admin_cache import CachePurgeAdmin, PurgesCache
 from routing.admin_revisions import RevisionAdmin
 from routing.admin_semantic import SemanticEventAdmin
-from routing.models import CachePurge, Revision, Route, Target, TranslationLoss, check_targets
+from routing.models import CachePurge, Revision, Route, Target, TranslationLoss, check_route, check_targets
 from routing.models_semantic import SemanticEvent
 
 # As many as one sees without scrolling.
@@ -43,10 +43,8 @@ class TargetFormSet(PaginationInlineFormSet):
         super().clean()
         if any(self.errors) or not self.instance.enabled:
             return
-        check_targets(
-            (form.cleaned_data["weight"], form.cleaned_data["enabled"], form.cleaned_data["after"] or [])
-            for form in self.forms
-            if form.cleaned_data and not form.cleaned_data.get("DELETE")
+        check_route(
+            form.instance for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")
         )
 
 

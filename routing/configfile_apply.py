@@ -33,7 +33,7 @@ from routing.configfile import (
     with_preset,
 )
 from routing.configfile_allowances import bring_allowances
-from routing.models import Route, Target, check_targets
+from routing.models import Route, Target, check_route
 from routing.revisions import Change, hold, publish
 
 # How a model's field is called in the document, for error messages.
@@ -274,7 +274,7 @@ class _Applier:
             self._targets(row, wanted, path)
         if row.enabled:
             try:
-                check_targets(row.targets.values_list("weight", "enabled", "after"))
+                check_route(row.targets.all())
             except ValidationError as error:
                 self._problem(error, f"{path}.targets")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from datetime import datetime
 from typing import TypeVar, get_args
 
@@ -58,13 +58,26 @@ def compile_tables(tables: Tables, vault: Vault) -> Snapshot:
     providers = _providers(tables.providers, credentials, allowances)
     priorities = {row[0]: row[2] for row in tables.teams if len(row) > 2}
     teams = {team.id: team for team in _each("team", tables.teams, _team)}
+    targets = _targets(tables.targets, providers)
+    routes = _routes(tables.routes, targets)
+    keys = {key.digest: key for key in _keys(tables.keys, teams, priorities, allowances)}
+    read: tuple[Sized, ...] = (
+        tables.teams,
+        tables.keys,
+        tables.providers,
+        tables.credentials,
+        tables.routes,
+        tables.targets,
+    )
+    used: tuple[Sized, ...] = (teams, keys, providers, *credentials.values(), routes, *targets.values())
     return Snapshot(
         revision=tables.revision,
-        routes=_routes(tables.routes, _targets(tables.targets, providers)),
-        keys={key.digest: key for key in _keys(tables.keys, teams, priorities, allowances)},
+        routes=routes,
+        keys=keys,
         providers={provider.name: provider for provider in providers.values()},
         catalogue=Catalogue(_each("catalogue model", tables.catalogue, _model)),
         purges=tuple(_each("cache purge", tables.purges, _purge)),
+        left_out=tables.unread + sum(map(len, read)) - sum(map(len, used)),
     )
 
 

@@ -107,6 +107,16 @@ def check_targets(targets: Iterable[tuple[int, bool, Sequence[str]]]) -> None:
         )
 
 
+def check_route(targets: Iterable[Target]) -> None:
+    """Refuse a route's targets of which none can take a call, or two are the same: a call that failed there
+    would be tried there again in the place of another. Raises ValidationError."""
+    rows = list(targets)
+    check_targets((row.weight, row.enabled, row.after) for row in rows)
+    same = [(row.provider_id, row.upstream_model, row.body_patch, sorted(row.after)) for row in rows]
+    if any(one in same[:index] for index, one in enumerate(same)):
+        raise ValidationError("Two targets of the route are the same: one with the weight of both will do.")
+
+
 class Route(CachingColumns, SemanticColumns):
     """Model name to targets. Exact before prefix, the longest prefix first, a team's own before common,
     then the higher priority."""

@@ -223,7 +223,8 @@ class Snapshot:
 
     `keys`: digest to key. `catalogue`: (provider kind, upstream model) to its row.
     Revoked keys and disabled rows of routes are not in it; disabled targets and providers are, so that
-    a plan can say why it left them out.
+    a plan can say why it left them out. `left_out`: how many rows could not be understood; the log names
+    them.
     """
 
     revision: int
@@ -232,6 +233,7 @@ class Snapshot:
     providers: Mapping[str, Provider] = field(default_factory=dict)
     catalogue: Mapping[tuple[str, str], CatalogueModel] = field(default_factory=dict)
     purges: tuple[Purge, ...] = ()
+    left_out: int = 0
 
     def cache_epoch(self, team_id: int, route_id: int) -> int:
         """The last purge of answers for this team on this route; 0: there was none."""

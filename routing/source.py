@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 import msgspec
-from django.db import connections
+from django.db import connection, connections
+from django.db.migrations.executor import MigrationExecutor
 
 from providers.crypto import Vault, VaultError
 from routing.loader import compile_tables
@@ -60,6 +61,12 @@ class TableSource:
             logger.error("the last good configuration cannot be read: %s", type(error).__name__)  # noqa: TRY400 - where it failed says nothing, and a trace may quote the file
             return None
         return compile_tables(tables, self._vault)
+
+    def pending(self) -> bool:
+        """True when the tables are older than this program: migrations are to be applied. Newer ones are no
+        trouble. Blocks. Raises DatabaseError."""
+        executor = MigrationExecutor(connection)
+        return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
     def release(self) -> None:
         """Close the calling thread's database connections."""

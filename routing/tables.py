@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -41,6 +42,8 @@ class Tables(msgspec.Struct, frozen=True):
     limits: list[Row] = []
     budgets: list[Row] = []
     purges: list[Row] = []
+    # How many rows could not be read.
+    unread: int = 0
 
 
 def read_tables() -> Tables:
@@ -56,15 +59,17 @@ def read_tables() -> Tables:
 
 
 def _read(revision: int) -> Tables:
+    lost: list[int] = []
+    rows = partial(readable, lost=lost)
     return Tables(
         revision=revision,
-        teams=readable(Team.objects.values_list("id", "name", "priority", "batches")),
-        keys=readable(
+        teams=rows(Team.objects.values_list("id", "name", "priority", "batches")),
+        keys=rows(
             ApiKey.objects.filter(revoked_at=None).values_list(
                 "id", "prefix", "digest", "team_id", "label", "expires_at", "allowed_models", "priority"
             )
         ),
-        providers=readable(
+        providers=rows(
             Provider.objects.values_list(
                 "id",
                 "name",
@@ -87,12 +92,12 @@ def _read(revision: int) -> Tables:
                 "client_stall_timeout",
             )
         ),
-        credentials=readable(
+        credentials=rows(
             Credential.objects.filter(enabled=True)
             .order_by("id")
             .values_list("id", "provider_id", "label", "last4", "sealed")
         ),
-        routes=readable(
+        routes=rows(
             Route.objects.filter(enabled=True)
             .order_by("id")
             .values_list(
@@ -131,7 +136,7 @@ def _read(revision: int) -> Tables:
                 "late_fallback",
             )
         ),
-        targets=readable(
+        targets=rows(
             Target.objects.filter(route__enabled=True)
             .order_by("route_id", "tier", "-weight", "id")
             .values_list(
@@ -147,7 +152,7 @@ def _read(revision: int) -> Tables:
                 "max_in_flight",
             )
         ),
-        catalogue=readable(
+        catalogue=rows(
             CatalogueModel.objects.values_list(
                 "id",
                 "kind",
@@ -161,14 +166,14 @@ def _read(revision: int) -> Tables:
                 "cache_write_price",
             )
         ),
-        limits=readable(
+        limits=rows(
             Limit.objects.filter(enabled=True)
             .order_by("id")
             .values_list(
                 "id", "team_id", "key_id", "kind", "amount", "per", "model", "provider", "wait_seconds"
             )
         ),
-        budgets=readable(
+        budgets=rows(
             Budget.objects.filter(enabled=True)
             .order_by("id")
             .values_list(
@@ -184,9 +189,10 @@ def _read(revision: int) -> Tables:
                 Coalesce("team__name", "key__prefix", Value("")),
             )
         ),
-        purges=readable(
+        purges=rows(
             CachePurge.objects.filter(created__gt=timezone.now() - _OUTLIVED)
             .order_by("id")
             .values_list("id", "team_id", "route_id", "key")
         ),
+        unread=len(lost),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from math import inf
 from typing import Protocol
 
 from routing.snapshot import EMPTY, Snapshot
@@ -13,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 # Two looks in a second, so that an edit is seen within one even when a look is slow.
 INTERVAL = 0.4
+# A question for migrations reads their files and a table.
+_ASK_SECONDS = 2.0
 # Older than this, what is in memory may lack a key that was issued since: a look hangs or fails.
 FRESH_SECONDS = 5.0
 
@@ -33,6 +36,10 @@ class Source(Protocol):
 
     def load(self) -> Snapshot:
         """What is in force as of now."""
+        ...
+
+    def pending(self) -> bool:
+        """True when the tables are older than this program."""
         ...
 
     def recall(self) -> Snapshot | None:
@@ -64,7 +71,10 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._first = threading.Event()
         self._looked: float | None = None
+        self._asked = -inf
         self.healthy = True
+        # True while migrations are to be applied: what the tables say may not be all that it should.
+        self.pending = False
 
     @property
     def age(self) -> float | None:
@@ -110,6 +120,7 @@ class Watcher:
                     self._holder.current, self._number = snapshot, snapshot.revision
                 logger.info("revision %d is in force", snapshot.revision)
         except Exception as error:  # noqa: BLE001 - a background loop: whatever it is, the last good one serves
+            self._ask_for_migrations()
             self._let_go()
             if self.healthy:
                 # The type alone: a driver's text may name hosts and users.
@@ -118,9 +129,25 @@ class Watcher:
             self.healthy = False
         else:
             self._looked = time.monotonic()
+            if self.pending or not self.healthy or self._asked == -inf:
+                self._ask_for_migrations()
             if not self.healthy:
                 logger.warning("configuration can be read again")
             self.healthy = True
+
+    def _ask_for_migrations(self) -> None:
+        """Now and then: at the start, after an outage, and as long as something is wrong."""
+        if time.monotonic() - self._asked < _ASK_SECONDS:
+            return
+        self._asked = time.monotonic()
+        try:
+            pending = self._source.pending()
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.info("nobody knows whether migrations are pending: %s", type(error).__name__)
+            return
+        if pending and not self.pending:
+            logger.error("migrations are pending, not ready: start a gateway, or run manage.py migrate")
+        self.pending = pending
 
     def _fall_back(self) -> None:
         if self._holder.current is not EMPTY:

@@ -13,14 +13,12 @@ import structlog
 from gateway_project.daphne.reactor import Reactor
 from gateway_project.daphne.server import GatewayServer
 from gateway_project.daphne.transport import Transport
-from gateway_project.limits import ECHO_SECONDS
+from gateway_project.limits import ECHO_SECONDS, HURRIED_SECONDS
 
 # How finely an end is waited for.
 _LOOK_SECONDS = 0.05
 # Between shutting the door and closing idle connections: who came last has sent its request by then.
 _ARRIVALS_SECONDS = 0.2
-# At a second signal: enough to write the last words into the sockets, too little to be noticed.
-_HURRIED_SECONDS = 0.3
 # Connections that are told to accept at once before the door is shut: more than any kernel's queue.
 _LAST_ACCEPTS = 65536
 
@@ -123,7 +121,7 @@ class Lifecycle:
         if server.busy:
             self._log.warning("cutting", open=sum(channel.busy for channel in server.channels))
             self._gateway.cut()
-            await self._end_by(_HURRIED_SECONDS if self._at_once else options.last_seconds)
+            await self._end_by(HURRIED_SECONDS if self._at_once else options.last_seconds)
         server.cancel_all()
         await asyncio.sleep(_LOOK_SECONDS)
         for channel in list(server.channels):

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from gateway_project.line_log import LINES, LineLog
+from gateway_project.line_log import LineLog
+from gateway_project.log_sink import MOST_LINES, Sink
 from gateway_project.tests.test_logs import CANARIES
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
@@ -36,18 +37,14 @@ def pipe() -> Pipe:
     return Pipe()
 
 
-def nobody(_: int) -> None:
-    raise AssertionError("a line was dropped")
-
-
 def test_a_line_is_as_structlog_would_write_it() -> None:
     program = (
         "from gateway_project.logs import configure; from gateway_project.line_log import LineLog\n"
         "import structlog\n"
-        "configure('info', as_json=True)\n"
+        "sink = configure('info', as_json=True)\n"
         "fields = {'request_id': 'req_1', 'ms': 1.5, 'team': 'a\\nb', 'code': None, 'dropped': ['top_k']}\n"
         "structlog.get_logger('gateway').warning('request', **fields)\n"
-        "log = LineLog('info', print); log.warning('request', **fields); log.close()\n"
+        "LineLog('info', sink.put).warning('request', **fields)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     theirs, ours = map(json.loads, done.stderr.splitlines())
@@ -59,19 +56,21 @@ def test_a_line_is_as_structlog_would_write_it() -> None:
 
 @pytest.mark.parametrize("canary", CANARIES)
 def test_keys_are_cut_out(pipe: Pipe, canary: str) -> None:
-    log = LineLog("info", nobody, pipe.fd)
+    sink = Sink(pipe.fd)
+    log = LineLog("info", sink.put)
     log.info("request", model=f"x {canary} y", dropped=[canary, "top_k"], key="gw-abcdefgh")
-    log.close()
+    assert sink.drain(10)
     [line] = pipe.lines()
     assert canary not in json.dumps(line)
     assert (line["dropped"][1], line["key"]) == ("top_k", "gw-abcdefgh")
 
 
 def test_only_what_the_level_lets_through(pipe: Pipe) -> None:
-    log = LineLog("warn", nobody, pipe.fd)
+    sink = Sink(pipe.fd)
+    log = LineLog("warn", sink.put)
     log.info("request", n=1)
     log.warning("request", n=2)
-    log.close()
+    assert sink.drain(10)
     assert [line["n"] for line in pipe.lines()] == [2]
 
 
@@ -82,11 +81,15 @@ def test_a_reader_who_does_not_read_holds_up_nobody_and_what_is_lost_is_counted(
             pass
     os.set_blocking(pipe.fd, True)
     lost: list[int] = []
-    log = LineLog("info", lost.append, pipe.fd)
-    for number in range(3 * LINES):
+    sink = Sink(pipe.fd)
+    sink.on_lost = lost.append
+    log = LineLog("info", sink.put)
+    for number in range(3 * MOST_LINES):
         # It returns: that is the test. The pipe is full, and stays so.
         log.info("request", n=number)
-    assert LINES <= sum(lost) < 3 * LINES
+    assert MOST_LINES <= sum(lost) < 3 * MOST_LINES
+    assert not sink.drain(0.1)
     os.close(pipe.end)
-    log.close()
+    # Nobody reads any more: what was being written is lost too, and the thread goes on.
+    assert sink.drain(10)
     os.close(pipe.fd)

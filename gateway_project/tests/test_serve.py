@@ -184,7 +184,7 @@ def test_a_start_without_the_database_serves_what_it_last_said(
         gateway.end()
     fresh_postgres.kill()
     with Served(tmp_path, **values) as gateway:
-        assert "serving by the last configuration" in gateway.output
+        assert "the last configuration that was read serves" in gateway.output
         assert models(gateway) == 200
         assert models(gateway, "a-key-that-nobody-ever-issued") == 503
         report = httpx.get(gateway.url + "/ready", headers={"x-api-key": KEY}).json()

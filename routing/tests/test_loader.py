@@ -300,4 +300,4 @@ def test_postgresql_refuses_the_values_that_sqlite_takes() -> None:
 def test_the_models_read_are_all_that_steer() -> None:
     """A new table that steers must be read, or the snapshot lies."""
     steering = {ApiKey, Budget, CachePurge, CatalogueModel, Credential, Limit, Provider, Route, Target, Team}
-    assert len(tables.Tables.__struct_fields__) == len(steering) + 1
+    assert len(set(tables.Tables.__struct_fields__) - {"revision", "unread"}) == len(steering)

@@ -41,6 +41,7 @@ class Scripted:
         self.number = 1
         self.fault: Exception | None = None
         self.kept: Snapshot | None = None
+        self.behind = False
         self.looks = self.loads = self.releases = 0
         self.hang: threading.Event | None = None
 
@@ -55,6 +56,11 @@ class Scripted:
     def load(self) -> Snapshot:
         self.loads += 1
         return Snapshot(revision=self.number)
+
+    def pending(self) -> bool:
+        if self.fault is not None:
+            raise self.fault
+        return self.behind
 
     def recall(self) -> Snapshot | None:
         if self.kept is None:

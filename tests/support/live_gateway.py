@@ -42,11 +42,12 @@ from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_shelf import Shelf
 from pipeline.cache_stores import CacheStore
 from pipeline.call import Record, Refusal
+from pipeline.clocks import SteadyWall
 from pipeline.errand import Means
 from pipeline.ledger import LedgerBook
 from pipeline.limit_metrics import LimitMetrics
 from pipeline.live import LiveState, Ticket
-from pipeline.memory import MemoryStore
+from pipeline.memory import Clocks, MemoryStore
 from pipeline.metrics import Metrics
 from pipeline.news import PressureNews
 from pipeline.notices import Notices
@@ -61,6 +62,7 @@ from providers.wire import Timeouts
 from routing.owned_table import OwnedTable
 from routing.snapshot import ApiKey, Credential, Provider, Route, Snapshot, Target, Team
 from routing.watch import SnapshotHolder
+from tests.support.always_ready import AlwaysReady
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.like_questions import semantic_answers
 
@@ -123,19 +125,6 @@ class Kept:
         raise AssertionError(reason)
 
 
-class AlwaysReady:
-    """A status that says yes."""
-
-    def ready(self) -> bool:
-        return True
-
-    def degraded(self) -> bool:
-        return False
-
-    async def report(self) -> dict[str, Any]:
-        return {"detail": "for key holders"}
-
-
 class LiveGateway:
     """A gateway in a thread, in front of one fake upstream."""
 
@@ -146,6 +135,8 @@ class LiveGateway:
         self.registry = CollectorRegistry()
         self.hasher = KeyHasher(b"pepper of the tests")
         self.fresh = True
+        self.jump = 0.0  # by how much somebody has set the clock
+        self.date = SteadyWall(lambda: time.time() + self.jump)
         self.team = Team(id=1, name="default")
         self.holder = SnapshotHolder(self.snapshot())
         self.transport = HttpTransport()
@@ -177,7 +168,7 @@ class LiveGateway:
         keeps = Keeps(self.answers, OwnedTable())
         self.services = Services(
             snapshots=self.holder,
-            authenticator=Authenticator(self.hasher, lambda: self.fresh),
+            authenticator=Authenticator(self.hasher, lambda: self.fresh, self.date),
             handler=build({"http": self.transport}, [metrics, book, self.ears], means, treasury, keeps),
             book=self.ears,
             status=AlwaysReady(),
@@ -192,7 +183,7 @@ class LiveGateway:
         self._thread: threading.Thread | None = None
 
     def _store(self, redis_url: str | None, metrics: LimitMetrics | None = None) -> Store:
-        local = MemoryStore(watch=self.notices.hear)
+        local = MemoryStore(watch=self.notices.hear, clocks=Clocks(wall=self.date))
         if redis_url is None or metrics is None:
             return local
         reports = Reports(metrics.degraded, metrics.rebuilt, metrics.waiting, metrics.lost)
@@ -269,6 +260,7 @@ class LiveGateway:
         self.wall, self.skipped_cache = 0.0, 0.0
         self.shelf.store = self._answers()
         self.fresh = True
+        self.jump = 0.0
         self.use(self.snapshot())
 
     async def _pause(self, seconds: float) -> None:

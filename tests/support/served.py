@@ -24,7 +24,7 @@ from urllib.error import URLError
 from gateway_project.limits import ECHO_SECONDS
 
 _ROOT = Path(__file__).resolve().parents[2]
-_START_SECONDS = 60.0  # migrations and seeding take three on a quiet machine
+_START_SECONDS = 150.0  # migrations and seeding take three on a quiet machine
 
 
 class Served:
@@ -39,6 +39,8 @@ class Served:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
+        # Where its standard error goes; None: where its standard output goes, which `output` reads.
+        self.errors: int | None = None
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -101,7 +103,7 @@ class Served:
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if self.errors is None else self.errors,
             )
         end = time.monotonic() + _START_SECONDS
         while not self._answers():

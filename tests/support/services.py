@@ -45,7 +45,7 @@ class _Server:
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -260,7 +260,8 @@ def _status(process: psutil.Process) -> str:
         return psutil.STATUS_DEAD
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port on loopback that nobody uses at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.conf import settings  # noqa: TID251 - a command is where settings come in
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 from django.db.utils import DatabaseError
 
 from gateway_project.config import Config
-from gateway_project.first_run import DatabaseUnavailableError, prepare
+from gateway_project.first_run import DatabaseUnavailableError, Outcome, prepare
+from gateway_project.later import Later
 from gateway_project.server import ListenError, bind, run
 from gateway_project.sheet import first_sheet, later_line
 from gateway_project.workers import Workers, end_with_parent, tell_parent, worker_command
@@ -53,22 +56,32 @@ class Command(BaseCommand):
             run(config, listener)
             return
         listener.close()
-        status = Workers(config, worker_command(), self.stderr.write).run()
+        status = Workers(config, worker_command(), _say).run()
         if status:
             sys.exit(status)
 
     def _prepare(self, config: Config) -> None:
         try:
             outcome = prepare(config, self.stderr.write)
-        except DatabaseUnavailableError:
-            if not config.last_good.exists():
+        except DatabaseUnavailableError as error:
+            if connection.vendor == "sqlite":
+                # A file does not come up later.
                 raise
-            # Known keys go on working; the tables are brought up to date by the next start that reaches them.
-            self.stderr.write(
-                "The database does not answer: serving by the last configuration that was read."
-            )
+            known = config.last_good.exists()
+            # Known keys go on working, or /ready says that nobody is served yet. Nobody has to start us anew.
+            meanwhile = "the last configuration that was read serves" if known else "not ready"
+            self.stderr.write(f"{str(error).capitalize()} Until it answers: {meanwhile}.")
+            Later(config, partial(self._ready, config)).start()
         except DatabaseError as error:
             raise CommandError(f"the database cannot be set up: {type(error).__name__}") from error
         else:
-            self.stdout.write(first_sheet(config, outcome) if outcome.first else later_line(config))
+            self._ready(config, outcome)
+
+    def _ready(self, config: Config, outcome: Outcome) -> None:
+        self.stdout.write(first_sheet(config, outcome) if outcome.first else later_line(config))
         self.stdout.flush()
+
+
+def _say(text: str) -> None:
+    """A word of the parent of workers, who must not wait for a reader of it."""
+    settings.LOG_SINK.write(text + "\n")

@@ -1,0 +1,1 @@
+"""Every case in its short form: whether it runs and finds things right, not how fast."""
