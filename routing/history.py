@@ -13,7 +13,8 @@ from django.db.models import Min, Q
 
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import CatalogueModel, Credential, Provider
-from routing.models import Revision, Route, RowVersion, Target
+from routing.models import Revision, Route, Target
+from routing.models_history import RowVersion
 from routing.readable import readable
 
 # In the order in which rows can be made: whoever is referred to comes first.

@@ -15,6 +15,7 @@ from accounts.models import Team
 from providers.models import MAX_SECONDS, Provider, validate_seconds
 from routing.models_cache import CachePurge as CachePurge
 from routing.models_cache import CachingColumns, caching_makes_sense
+from routing.models_history import RowVersion as RowVersion  # Django looks for models here
 from routing.models_semantic import SemanticColumns, semantic_makes_sense
 from routing.owned import OwnedObject
 
@@ -370,33 +371,3 @@ class TranslationLoss(models.Model):
 
     def __str__(self) -> str:
         return f"{self.field} on {self.route}"
-
-
-class RowVersion(models.Model):
-    """How a row that steers traffic stood from one revision until another one changed it.
-
-    `values`: its columns as JSON, without secrets; null: it was deleted. `until`: the revision that came
-    after this version; null: it stands.
-    """
-
-    table = models.CharField(max_length=16)
-    row = models.BigIntegerField()
-    since = models.BigIntegerField()
-    until = models.BigIntegerField(null=True)
-    values = models.JSONField(null=True)
-
-    class Meta:
-        ordering = ("since", "id")
-        constraints = (
-            models.UniqueConstraint(fields=("table", "row", "since"), name="rowversion_once_a_revision"),
-            models.UniqueConstraint(
-                fields=("table", "row"), condition=Q(until__isnull=True), name="rowversion_stands_once"
-            ),
-            models.CheckConstraint(
-                condition=Q(until__isnull=True) | Q(until__gt=models.F("since")), name="rowversion_has_a_span"
-            ),
-        )
-        indexes = (models.Index(fields=("since",)), models.Index(fields=("until",)))
-
-    def __str__(self) -> str:
-        return f"{self.table} {self.row} as of revision {self.since}"

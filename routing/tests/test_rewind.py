@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import Credential, Provider
 from routing.history import Place, UnknownRevisionError, before_and_after, present, state_at
-from routing.models import Route, RowVersion, Target
+from routing.models import Route, Target
+from routing.models_history import RowVersion
 from routing.revisions import latest, publish
 from routing.rewind import RewindError, as_of, differences, restore, undo
 from tests.support.rows import SECRET, make_key, make_provider, make_route
