@@ -35,7 +35,7 @@ class TeamAdmin(ModelAdmin):
 
     list_display = ("name", "active_keys", "route_count", "created")
     search_fields = ("name",)
-    fields = ("name", "batches")
+    fields = ("name", "priority", "batches")
     csv_fields: tuple[str, ...] = ("name", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
@@ -80,7 +80,7 @@ class ApiKeyForm(forms.ModelForm):
 
     class Meta:
         model = ApiKey
-        fields = ("team", "label", "expires_at", "allowed_models")
+        fields = ("team", "label", "priority", "expires_at", "allowed_models")
 
     def clean_expires_at(self) -> Any:
         moment = self.cleaned_data["expires_at"]
@@ -132,7 +132,7 @@ class ApiKeyAdmin(ModelAdmin):
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        limits = ("Limits", {"fields": ("expires_at", "allowed_models")})
+        limits = ("Limits", {"fields": ("expires_at", "allowed_models", "priority")})
         if obj is None:
             words = "The key is made when you save, and shown once."
             return ((None, {"fields": ("team", "label"), "description": words}), limits)

@@ -59,6 +59,9 @@ _O_SERIES = re.compile(r"(?:^|/)(?:ft:)?o\d+(?:-|$)")
 # The cap sent when neither client, row nor name gives one: Anthropic requires a cap, every newer model allows
 # this one, and a low one would cut answers short without a word.
 DEFAULT_MAX_OUTPUT = 32000
+# What a Claude model is asked for at most where the client sets no cap: every one since 4.5 takes it, while
+# which of the newer ones take twice as much no name tells for sure.
+USUAL_MAX_OUTPUT = 64_000
 
 # Qwen 3's coders, embedders and later instruct models answer at once.
 _FOREIGN_REASONING = re.compile(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dialects import parts_openrouter, schema
-from dialects.capabilities import DEFAULT_MAX_OUTPUT, max_output_of
+from dialects.capabilities import DEFAULT_MAX_OUTPUT, USUAL_MAX_OUTPUT, max_output_of
 from dialects.chat import wrong_type
 from dialects.chat_via_messages_turns import Turns, cache_mark
 from dialects.errors import bad_request
@@ -104,7 +104,7 @@ class RequestBuilder:
         asked = self._body.get(name)
         most = self._model.max_output_tokens or max_output_of(self._model.name)
         if asked is None:
-            asked = most or DEFAULT_MAX_OUTPUT
+            asked = min(most or DEFAULT_MAX_OUTPUT, USUAL_MAX_OUTPUT)
         elif most and asked > most:
             # The provider would refuse it; every answer it could have given still fits.
             self._losses.note(name)

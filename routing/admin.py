@@ -22,9 +22,10 @@ from unfold.forms import PaginationInlineFormSet
 from accounts.admin import ApiKeyAdmin, TeamAdmin
 from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
 from accounts.ledger.rows import RequestEntry, UsageDay
-from accounts.models import ApiKey, Team
+from accounts.models import ApiKey, Budget, Limit, Team
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
 from providers.models import CatalogueModel, Credential, Provider
+from routing.admin_allowances import BudgetAdmin, LimitAdmin
 from routing.admin_base import CsvExport, Published
 from routing.admin_cache import CachePurgeAdmin, PurgesCache
 from routing.admin_revisions import RevisionAdmin
@@ -257,6 +258,8 @@ def _can_answer(route: Route) -> bool:
 
 
 admin.site.register(Revision, RevisionAdmin)
+admin.site.register(Limit, LimitAdmin)
+admin.site.register(Budget, BudgetAdmin)
 admin.site.register(CachePurge, CachePurgeAdmin)
 admin.site.register(SemanticEvent, SemanticEventAdmin)
 

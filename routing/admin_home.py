@@ -43,6 +43,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _item("API keys", "key", "accounts_apikey", "accounts.view_apikey"),
                 _item("Teams", "groups", "accounts_team", "accounts.view_team"),
+                _item("Limits", "speed", "accounts_limit", "accounts.view_limit"),
+                _item("Budgets", "savings", "accounts_budget", "accounts.view_budget"),
             ],
         },
         {
