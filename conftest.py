@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.support.services",
     "tests.support.database_fixtures",
     "tests.support.live_gateway",
+    "tests.e2e.keeping",
 ]

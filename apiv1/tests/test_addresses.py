@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import orjson
 import pytest
 from django.urls import URLPattern
+from pytest_django.plugin import DjangoDbBlocker
 
 from apiv1.base import GatewayView
 from apiv1.tests.wire import Reply, Wire
 from apiv1.urls import EXACT, PREFIXES, urlpatterns
 from apiv1.views import Unknown
+from tests.support.databases import instead, sqlite_settings
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.live_gateway import LiveGateway
 from tests.support.surfaces import CHAT_OPENAI, checked, request_body
@@ -19,6 +24,13 @@ PUBLIC = {"/health", "/ready"}
 ADDRESSES = [*EXACT, *(prefix + "some/thing" for prefix in PREFIXES)]
 READS = [path for path in EXACT if hasattr(EXACT[path], "get")]
 GOOD = orjson.dumps(request_body(CHAT_OPENAI))
+
+
+@pytest.fixture
+def tables(kept_database: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Files and batches are looked up in the database, in threads of the gateway's own."""
+    with instead(sqlite_settings(kept_database), django_db_blocker):
+        yield
 
 
 def view_of(path: str) -> type[GatewayView]:
@@ -58,6 +70,7 @@ def test_s10_nothing_works_without_a_key(
     assert fake_upstream.requests == []
 
 
+@pytest.mark.usefixtures("tables")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", ADDRESSES)
 def test_c19_a_wrong_method_is_told_the_right_ones(live: LiveGateway, path: str, method: str) -> None:
@@ -79,6 +92,7 @@ def test_c19_a_wrong_method_is_told_the_right_ones(live: LiveGateway, path: str,
         checked("messages" if view.family == "anthropic" else "chat", reply.json)
 
 
+@pytest.mark.usefixtures("tables")
 @pytest.mark.parametrize("path", [*READS, "/v1/models/gpt-4o"])
 def test_c19_head_is_get_without_the_body(live: LiveGateway, path: str) -> None:
     live.use(live.snapshot([live.route("gpt-4o", live.provider("openai"))]))

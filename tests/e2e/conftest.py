@@ -6,12 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.keeping import kept, kept_database
 from tests.e2e.sdks import Sdks, Stage
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.live_gateway import LiveGateway
-
-__all__ = ("kept", "kept_database")
 
 
 @pytest.fixture(scope="session")
