@@ -45,7 +45,10 @@ _KNOWN = tuple((room, re.compile(rf"\((?:.*/)?(?:{files})")) for room, files in 
 _LOOP = re.compile(r"\((?:.*/)?(?:asyncio/runners|asyncio/base_events|twisted/internet/asyncioreactor)\.py")
 _OTHER = "event loop and reads"
 # A helper thread that waits for work, which py-spy cannot tell from one that has some.
-_WAITS = re.compile(r"(?:wait \(threading|_worker \(concurrent/futures/thread)\.py")
+_WAITS = re.compile(
+    r"(?:wait \(threading|_worker \(concurrent/futures/thread|"
+    r"_write_on \((?:.*/)?gateway_project/line_log)\.py"
+)
 _SPY = Path(sys.executable).parent / "py-spy"
 _RATE = 397  # samples a second: no divisor of anything that ticks
 _STREAMS = 256
