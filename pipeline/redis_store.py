@@ -34,6 +34,7 @@ MAX_OUTBOX = 100_000
 # Members that one step renews.
 _RENEWED = 500
 _STOP_SECONDS = 1.0
+_AGAIN_SECONDS = 0.1
 # Levels that are remembered for an outage; those of limits that are gone are dropped after a day.
 _MAX_SEEN = 10_000
 _SEEN_SECONDS = 86_400.0
@@ -153,10 +154,11 @@ class RedisStore:
 
     async def stop(self) -> None:
         """Send what waits, as far as Redis takes it at once."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+        keeper = self._keeper
+        while keeper is not None and not keeper.done():
+            # Below it a cancellation may be taken for the end of a wait of its own: then it is said again.
+            keeper.cancel()
+            await asyncio.wait({keeper}, timeout=_AGAIN_SECONDS)
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 while self._outbox and self._link.up:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import orjson
 import pytest
 from django.urls import URLPattern
-from pytest_django.plugin import DjangoDbBlocker
 
 from apiv1.base import GatewayView
 from apiv1.tests.wire import Reply, Wire
 from apiv1.urls import EXACT, PREFIXES, urlpatterns
 from apiv1.views import Unknown
-from tests.support.databases import instead, sqlite_settings
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.live_gateway import LiveGateway
 from tests.support.surfaces import CHAT_OPENAI, checked, request_body
@@ -24,13 +19,6 @@ PUBLIC = {"/health", "/ready"}
 ADDRESSES = [*EXACT, *(prefix + "some/thing" for prefix in PREFIXES)]
 READS = [path for path in EXACT if hasattr(EXACT[path], "get")]
 GOOD = orjson.dumps(request_body(CHAT_OPENAI))
-
-
-@pytest.fixture
-def tables(kept_database: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """Files and batches are looked up in the database, in threads of the gateway's own."""
-    with instead(sqlite_settings(kept_database), django_db_blocker):
-        yield
 
 
 def view_of(path: str) -> type[GatewayView]:

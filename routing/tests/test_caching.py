@@ -99,7 +99,8 @@ def test_the_database_refuses_it_too(field: dict[str, Any]) -> None:
 def test_a_kept_file_of_an_older_version_has_no_cache() -> None:
     older = ["weighted", "none", "hold-first", "cancel", 1, 10.0, 100, None, None, None, None, None]
     assert loader_traffic.route(older)["caching"] is None
-    assert loader_traffic.route([*older, "exact", 60, "team", 1024, False, 0.0])["caching"] == Caching(
+    now = [*older, None]
+    assert loader_traffic.route([*now, "exact", 60, "team", 1024, False, 0.0])["caching"] == Caching(
         ttl=60, max_bytes=1024
     )
 

@@ -85,6 +85,13 @@ def kept_database(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: D
 
 
 @pytest.fixture
+def tables(kept_database: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Files and batches are looked up in the database, in threads of the gateway's own."""
+    with instead(sqlite_settings(kept_database), django_db_blocker):
+        yield
+
+
+@pytest.fixture
 def kept(
     kept_database: Path, django_db_blocker: DjangoDbBlocker, live: LiveGateway, fake_upstream: FakeUpstream
 ) -> Iterator[Kept]:

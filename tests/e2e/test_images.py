@@ -128,6 +128,7 @@ def test_an_edit_is_streamed(stage: Stage) -> None:
     assert record.usage.source == "provider"
 
 
+@pytest.mark.usefixtures("tables")
 def test_an_edit_in_json(stage: Stage) -> None:
     body = b'{ "model":"gpt-image-2","prompt":"a" ,"images":[{"file_id":"file-1"}]}'
     status, _, raw = send(stage.gateway, "POST", "/v1/images/edits", body)
