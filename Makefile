@@ -7,8 +7,6 @@ PY := .venv/bin/python
 IMAGE ?= llm-gateway
 # More words for pytest, for example: make test ARGS="-k stream -x"
 ARGS ?=
-# Test files run side by side in so many processes.
-SIDE_BY_SIDE ?= 2
 
 step = @printf '==> %s\n' "$(1)"
 
@@ -24,10 +22,7 @@ run: venv ## set everything up and start the gateway on http://127.0.0.1:8080
 test: venv-dev ## run all tests, with a real Valkey, PostgreSQL and Chromium
 	@scripts/browser.sh
 	$(call step,tests)
-	@$(PY) -m pytest -q -n $(SIDE_BY_SIDE) --dist loadfile $(ARGS) || { \
-	    [ $$? = 1 ] || exit 1; \
-	    printf '==> %s\n' "what failed beside other tests is run once more, alone: a test that needs this is a finding"; \
-	    $(PY) -m pytest --last-failed --last-failed-no-failures none $(ARGS); }
+	@$(PY) -m pytest $(ARGS)
 
 .PHONY: check
 check: lint types imports migrations deploy-check test ## everything that must hold before a change lands
