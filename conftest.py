@@ -1,5 +1,10 @@
 """What every test may use."""
 
+import pytest
+
+# What they assert is said in full, as in a test.
+pytest.register_assert_rewrite("tests.faults.trial", "tests.faults.whole", "tests.support.surfaces")
+
 pytest_plugins = [
     "tests.support.fixtures",
     "tests.support.services",

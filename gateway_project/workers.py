@@ -222,8 +222,10 @@ def end_with_parent() -> None:
 
     def wait() -> None:
         # Not by way of sys.stdin, whose lock would be held for good when the interpreter ends.
-        while os.read(0, 1024):
-            pass
+        # A parent that dies with a worker's word unread resets the line.
+        with contextlib.suppress(ConnectionError):
+            while os.read(0, 1024):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="parent-watcher", daemon=True).start()

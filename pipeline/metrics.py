@@ -5,13 +5,16 @@ Labels are bounded: a route is named by its pattern, never by the model that a c
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dialects import errors
+from dialects.codes import OWN_CODES
+from dialects.errors import INTERNAL
 from pipeline.call import Record, Refusal
 from pipeline.ends import attempt_end, may_be_billed_twice
+from providers.wire import Reason
 
 # A model answers in tens of milliseconds to minutes.
 _CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
@@ -19,12 +22,10 @@ _CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 _OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 # A line is waited in for milliseconds, or up to its limit of some seconds.
 _QUEUE_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-# Error codes of the gateway's own catalogue, which are always named.
-_CODES = frozenset(
-    fault.openai_code or fault.name for fault in vars(errors).values() if isinstance(fault, errors.Fault)
-)
-# Beside them the codes of single occurrences: some dozens of ours, and whatever a provider makes up.
-_MAX_CODES = 100
+# The outcome of an attempt may be what happened below HTTP, or these words, instead of a code.
+_NAMED = OWN_CODES | frozenset(get_args(Reason)) | {"ok", "given_up", INTERNAL.name}
+# Beside them whatever a provider makes up.
+_MAX_STRANGE_CODES = 60
 
 
 # Errors within a stream that are not the provider's.
@@ -57,7 +58,7 @@ class Metrics:
     """A book of the pipeline (`opened`, `closed`) and of the door (`refused`)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._codes = set(_CODES)
+        self._strange: set[str] = set()
         self._requests = Children(
             Counter(
                 "gateway_requests",
@@ -213,13 +214,13 @@ class Metrics:
 
     def _code(self, code: str) -> str:
         """The label for a code: itself, or "other" where there are too many of them already."""
-        if code in self._codes:
+        if code in _NAMED or code in self._strange:
             return code
         if not code:
             return "ok"
-        if len(self._codes) >= _MAX_CODES:
+        if len(self._strange) >= _MAX_STRANGE_CODES:
             return "other"
-        self._codes.add(code)
+        self._strange.add(code)
         return code
 
     def _count_traffic(self, record: Record) -> None:

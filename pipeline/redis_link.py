@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 # A call waits no longer for a decision. In one data centre Redis answers in a fiftieth of it.
 SECONDS = 0.05
+# It is counted in so many turns of the loop, each of at least its share of the time: an answer that lies unread
+# because this process had no time for it is no fault of Redis.
+_TURNS = 5
 # Nobody waits while a connection is made again; with TLS that takes several round trips.
 CONNECT_SECONDS = 1.0
 # One may be an accident, and a retry by the next call is free of it; after five Redis is away.
@@ -38,6 +41,33 @@ class Step:
     arguments: Sequence[str | int]
 
 
+class _patience:  # noqa: N801 - used as `asyncio.timeout` is
+    """As `asyncio.timeout`, of time in which the loop could have read an answer."""
+
+    __slots__ = ("_left", "_share", "_timeout", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._share = seconds / _TURNS
+        self._left = _TURNS
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._timer = asyncio.get_running_loop().call_later(self._share, self._turn)
+
+    async def __aexit__(self, *about: Any) -> bool | None:
+        self._timer.cancel()
+        return await self._timeout.__aexit__(*about)
+
+    def _turn(self) -> None:
+        self._left -= 1
+        loop = asyncio.get_running_loop()
+        if self._left:
+            self._timer = loop.call_later(self._share, self._turn)
+        else:
+            self._timeout.reschedule(loop.time())
+
+
 class RedisLink:
     """Runs steps. None of its methods raises because of Redis; `changed` is called when `up` has changed.
 
@@ -48,7 +78,7 @@ class RedisLink:
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
         self._client: Redis = Redis.from_url(
             url,
-            socket_timeout=SECONDS,
+            socket_timeout=CONNECT_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS,
             retry=Retry(NoBackoff(), 0),
             retry_on_error=[],
@@ -66,7 +96,7 @@ class RedisLink:
     async def run(self, steps: Sequence[Step], seconds: float = SECONDS) -> list[Any] | None:
         """The answers, in one round trip; None where Redis failed, and whatever it did is then unknown."""
         try:
-            async with asyncio.timeout(seconds):
+            async with _patience(seconds):
                 answers = await self._send(steps)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
@@ -93,7 +123,7 @@ class RedisLink:
         """Set a key that nobody has set; True: this call did. None: Redis failed."""
         ends = None if seconds is None else max(1, int(seconds * 1000))
         try:
-            async with asyncio.timeout(SECONDS):
+            async with _patience(SECONDS):
                 made = await self._client.set(key, value, nx=True, px=ends)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)

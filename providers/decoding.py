@@ -115,24 +115,22 @@ class Unzstd:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What `data` unpacks to, in pieces of at most STEP. Raises UpstreamError "invalid"."""
         self._begun = True
-        while True:
+        while data or not (self._frame.eof or self._frame.needs_input):
+            if self._frame.eof:
+                self._next_frame()
             try:
                 piece = self._frame.decompress(data, max_length=STEP)
             except zstd.ZstdError as error:
                 raise _unreadable(error) from error
             if piece:
                 yield piece
-            data = b""
-            if self._frame.eof:
-                data = self._frame.unused_data
-                if not data:
-                    return
-                self._frames += 1
-                if self._frames > _MEMBERS:
-                    raise _too_many_parts()
-                self._frame = _zstd_frame()
-            elif self._frame.needs_input:
-                return
+            data = self._frame.unused_data if self._frame.eof else b""
+
+    def _next_frame(self) -> None:
+        self._frames += 1
+        if self._frames > _MEMBERS:
+            raise _too_many_parts()
+        self._frame = _zstd_frame()
 
     def finish(self) -> None:
         """The body has ended. Raises UpstreamError "truncated" if the compressed stream has not."""

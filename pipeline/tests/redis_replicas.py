@@ -78,11 +78,13 @@ async def replicas(url: str, count: int = 1) -> AsyncIterator[list[Replica]]:
     for each in made:
         await each.store.start()
     # Each has heard of the others.
-    for each in made:
-        await each.store._look()
-    yield made
-    for each in made:
-        await each.store.stop()
+    try:
+        for each in made:
+            await each.store._look()
+        yield made
+    finally:
+        for each in made:
+            await each.store.stop()
 
 
 def plain(server: RedisServer) -> redis.Redis:
