@@ -62,6 +62,7 @@ class MessagesDialect:
             prompt_chars=chars,
             end_user=_user(body),
             needs=frozenset(needs),
+            one_prompt=True,
         )
 
     def usage(self, body: JsonObject) -> Usage | None:

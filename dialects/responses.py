@@ -90,6 +90,7 @@ class ResponsesDialect:
             prompt_chars=chars,
             end_user=read_user(body),
             needs=frozenset(needs),
+            one_prompt=True,
         )
 
     def usage(self, body: JsonObject) -> Usage | None:

@@ -21,7 +21,8 @@ class Facts(Struct, frozen=True, gc=False):
     `max_tokens` is the client's cap on output tokens; `prompt_chars` a rough size from which input tokens
     are estimated; `needs` names the capabilities without which a target cannot serve it
     ("tools", "vision", "audio", "documents", "json_schema", "reasoning", "embeddings", "insert" for text
-    before a suffix).
+    before a suffix). `one_prompt`: all of the prompt stands in one context, which a model's must be large
+    enough for; a list of texts to embed does not.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Facts(Struct, frozen=True, gc=False):
     prompt_chars: int = 0
     end_user: str | None = None
     needs: frozenset[str] = frozenset()
+    one_prompt: bool = False
 
 
 class Usage(Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from dialects.types import Facts
+from routing.fit import asks_much, unfit
 from routing.snapshot import Affinity, ApiKey, Route, Snapshot, Target
 
 # Without a measurement a target counts as this quick: new ones are tried soon and not flooded.
@@ -71,6 +72,9 @@ class Plan(Struct, frozen=True):
     `spares`: those that wait for a kind of failure, in order; `left_out` with reasons. `panic`: no target is
     well, and the candidates are those that are the least unlikely. `ready_in`: seconds until one of the left
     out may take calls again, where that is known.
+
+    Where no target's model can serve the request, as far as is known, all are candidates as if it could: the
+    catalogue may be behind and a prompt's length is a guess, and the provider's own refusal says more.
     """
 
     route: Route | None
@@ -148,6 +152,8 @@ def _only(route: Route, live: Live) -> Plan | None:
 class _Entry(Struct):
     target: Target
     condition: Condition
+    # Why its model cannot serve the request.
+    unfit: str | None = None
 
 
 class _Sorting:
@@ -159,10 +165,13 @@ class _Sorting:
         self._route = route
         self._chance = chance
         self._word = chance.word(route.affinity) if route.affinity != "none" else ""
+        self._looks = asks_much(facts)
+        # A target that can serve the request takes calls, or will by itself.
+        self._fits = False
         self._usable: list[_Entry] = []
         self._full: list[_Entry] = []
         self._last: list[_Entry] = []
-        self._spares: list[Target] = []
+        self._spares: list[_Entry] = []
         self._left_out: list[LeftOut] = []
         self._ready_in: float | None = None
 
@@ -172,23 +181,47 @@ class _Sorting:
             self._left_out.append(LeftOut(target, reason))
             return
         condition = self._chance.live.condition(target)
+        lacking = unfit(self._snapshot, self._facts, target) if self._looks else None
+        entry = _Entry(target, condition, lacking)
+        if lacking is None and not target.after:
+            self._fits |= condition.out is None or condition.last_resort or condition.ready_in > 0
         if condition.out is not None:
-            self._left_out.append(LeftOut(target, condition.out))
-            if condition.last_resort and not target.after:
-                self._last.append(_Entry(target, condition))
-            if self._ready_in is None or condition.ready_in < self._ready_in:
-                self._ready_in = condition.ready_in
+            self._out(entry, condition.out)
         elif target.after:
-            self._spares.append(target)
-            words = " or ".join(sorted(target.after)).replace("_", " ")
-            self._left_out.append(LeftOut(target, f"it waits for a failure: {words}"))
+            self._spares.append(entry)
         elif condition.full:
-            self._full.append(_Entry(target, condition))
-            self._left_out.append(LeftOut(target, f"all its {target.max_in_flight} places are taken"))
+            self._full.append(entry)
         else:
-            self._usable.append(_Entry(target, condition))
+            self._usable.append(entry)
+
+    def _out(self, entry: _Entry, why: str) -> None:
+        condition = entry.condition
+        self._left_out.append(LeftOut(entry.target, why))
+        if condition.last_resort and not entry.target.after:
+            self._last.append(entry)
+        if self._ready_in is None or condition.ready_in < self._ready_in:
+            self._ready_in = condition.ready_in
+
+    def _fitting(self, entries: list[_Entry]) -> list[_Entry]:
+        """Those that can serve the request; where nobody can, all."""
+        if not self._fits:
+            return entries
+        for entry in entries:
+            if entry.unfit is not None and entry.condition.out is None:
+                self._left_out.append(LeftOut(entry.target, entry.unfit))
+        return [entry for entry in entries if entry.unfit is None]
 
     def plan(self) -> Plan:
+        if self._looks:
+            self._usable = self._fitting(self._usable)
+            self._full = self._fitting(self._full)
+            self._last = self._fitting(self._last)
+            self._spares = self._fitting(self._spares)
+        self._left_out += (
+            LeftOut(each.target, f"all its {each.target.max_in_flight} places are taken")
+            for each in self._full
+        )
+        self._left_out += (LeftOut(each.target, _waits_for(each.target)) for each in self._spares)
         panic = not self._usable and not self._full and bool(self._last)
         if panic:
             last = sorted(self._last, key=lambda entry: (entry.condition.ready_in, entry.target.tier))
@@ -199,7 +232,7 @@ class _Sorting:
             route=self._route,
             candidates=candidates,
             full=self._ordered(self._full),
-            spares=tuple(sorted(self._spares, key=lambda target: target.tier)),
+            spares=tuple(sorted((entry.target for entry in self._spares), key=lambda target: target.tier)),
             left_out=tuple(self._left_out),
             panic=panic,
             ready_in=self._ready_in,
@@ -256,6 +289,10 @@ class _Sorting:
             return float("inf")
         written = self._facts.max_tokens or _USUAL_ANSWER
         return row.price.input * (self._facts.prompt_chars / 4) + row.price.output * written
+
+
+def _waits_for(target: Target) -> str:
+    return f"it waits for a failure: {' or '.join(sorted(target.after)).replace('_', ' ')}"
 
 
 def _peak(entry: _Entry) -> float:
