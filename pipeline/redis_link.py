@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 # A call waits no longer for a decision. In one data centre Redis answers in a fiftieth of it.
 SECONDS = 0.05
-# It is counted in so many turns of the loop, each of at least its share of the time: an answer that lies unread
-# because this process had no time for it is no fault of Redis.
+# It is counted in so many turns of the loop, each of at least its share of the time: an answer that lies
+# unread because this process had no time for it is no fault of Redis.
 _TURNS = 5
 # Nobody waits while a connection is made again; with TLS that takes several round trips.
 CONNECT_SECONDS = 1.0
@@ -55,9 +55,9 @@ class _patience:  # noqa: N801 - used as `asyncio.timeout` is
         await self._timeout.__aenter__()
         self._timer = asyncio.get_running_loop().call_later(self._share, self._turn)
 
-    async def __aexit__(self, *about: Any) -> bool | None:
+    async def __aexit__(self, *about: Any) -> None:
         self._timer.cancel()
-        return await self._timeout.__aexit__(*about)
+        await self._timeout.__aexit__(*about)
 
     def _turn(self) -> None:
         self._left -= 1
