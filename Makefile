@@ -5,8 +5,10 @@ SHELL := /bin/sh
 
 PY := .venv/bin/python
 IMAGE ?= llm-gateway
-# More words for pytest, for example: make test ARGS="-k stream -x"
+# More words for pytest, for example: make test ARGS="-k stream -x", or ARGS="-n0 --pdb" in one process
 ARGS ?=
+# Files side by side, each file's tests in one process. A process that dies is not started again.
+BESIDE := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 step = @printf '==> %s\n' "$(1)"
 
@@ -22,7 +24,7 @@ run: venv ## set everything up and start the gateway on http://127.0.0.1:8080
 test: venv-dev ## run all tests, with a real Valkey, PostgreSQL and Chromium
 	@scripts/browser.sh
 	$(call step,tests)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(BESIDE) $(ARGS)
 
 .PHONY: check
 check: lint types imports migrations deploy-check test ## everything that must hold before a change lands
