@@ -537,6 +537,9 @@ def _format(body: JsonObject) -> JsonObject:
         return {"format": "json"}
     described = wanted.get("json_schema") if kind == "json_schema" else None
     schema = described.get("schema") if type(described) is dict else None
+    if schema is None and type(described) is dict:
+        # It may be left out; then any object will do.
+        return {"format": "json"}
     if type(schema) is not dict:
         raise bad_request("Invalid value for 'response_format'.", "response_format", "invalid_value")
     return {"format": schema}

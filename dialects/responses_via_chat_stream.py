@@ -124,14 +124,19 @@ class _Message(_Item):
         return out + self._writer.delta(self._delta, text)
 
     def annotate(self, annotation: JsonObject) -> bytes:
-        """A citation, whose place is counted in the whole answer's text."""
-        out = self._begin("output_text")
+        """A citation, whose place is counted in the whole answer's text. It belongs to the last part of text,
+        even where a refusal has ended that; without any there is nothing that it could cite."""
+        parts = [(at, part) for at, part in enumerate(self.item["content"]) if part["type"] == "output_text"]
+        if not parts:
+            return b""
+        at, part = parts[-1]
         annotation = {**annotation, **shifted(annotation, -self._begins)}
-        self._part["annotations"].append(annotation)
-        return out + self._writer.event(
+        part["annotations"].append(annotation)
+        return self._writer.event(
             "response.output_text.annotation.added",
-            **self._at(),
-            annotation_index=len(self._part["annotations"]) - 1,
+            **self._place,
+            content_index=at,
+            annotation_index=len(part["annotations"]) - 1,
             annotation=annotation,
         )
 
@@ -454,11 +459,13 @@ class ResponseEvents:
         return out + message.text(text, _logprobs(logprobs) if logprobs else [])
 
     def _annotation(self, annotation: JsonObject) -> bytes:
-        if annotation.get("type") != "url_citation" or not isinstance(self._open, _Message):
+        # It may come after a call, when the message that it is about is over.
+        message = next((item for item in reversed(self._items) if isinstance(item, _Message)), None)
+        if annotation.get("type") != "url_citation" or message is None:
             return b""
         cited = annotation["url_citation"]
         made = {"type": "url_citation", "url": cited["url"], "title": cited.get("title") or ""}
-        return self._open.annotate({**made, **shifted(cited, 0)})
+        return message.annotate({**made, **shifted(cited, 0)})
 
     # --- Items
 

@@ -44,7 +44,7 @@ _SECRETS = re.compile(
     r"|\b(?:sk|pk|rk|gsk|xai|key|gw|hf|AIza|AKIA|ghp|org|proj|user|acct)[-_][\w*.-]{6,}"  # keys, accounts
     r"|\beyJ[\w-]{4,}\.[\w.-]*"  # JSON web tokens
     r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"  # IPv4
-    r"|(?<![\w.])(?:/[\w.-]+){3,}"  # file paths
+    r"|(?<![\w.])(?!/v1/(?:chat|responses|messages|images|audio)/\w+(?![\w/]))(?:/[\w.-]+){3,}"  # file paths
     r"|[\w+-]{40,}",  # anything long and opaque
     re.IGNORECASE | re.ASCII,
 )
@@ -63,6 +63,13 @@ _NUMBERS: tuple[tuple[re.Pattern[str], int, int], ...] = (
     (re.compile(r"too long:? (\d+) tokens > (\d+)"), 1, 2),
     (re.compile(r"maximum context length (?:is|of) (\d+) tokens.{0,200}?(?:in|requested|has) (\d+)"), 2, 1),
     (re.compile(r"(\d+) tokens?\)? exceeds? .{0,60}?(?:context|size|limit|window).{0,40}?(\d{3,})"), 1, 2),
+)
+# What servers of open models say with a 500 of what only the request is to blame for: pictures for a model
+# that does not see, pictures that are none, a prompt that is too long.
+_BLAMELESS_500 = re.compile(
+    r"missing data required for image input|image input is not supported|failed to load image"
+    r"|image: unknown format|exceeds (?:the |maximum )?context length",
+    re.IGNORECASE,
 )
 _OVER_SUM = re.compile(r"context limit: (\d+) \+ (\d+) > (\d+)")
 
@@ -171,6 +178,9 @@ def read(body: Any) -> Said:
 
 def classify(status: int, said: Said, wait: float | None) -> GatewayError:
     """The fault for a status and what was said, most telling sign first. `wait` in seconds."""
+    if status >= 500 and _BLAMELESS_500.search(said.message[:_MESSAGE_LIMIT]):
+        # Or one client's pictures would open the breaker of a provider that serves all others well.
+        status = BAD_REQUEST.status
     if status < 500 and status not in (401, 403) and _is_too_long(said):
         return _too_long(said)
     if status == 402 or _is_unpaid(said):

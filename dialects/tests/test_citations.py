@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from dialects.as_stream import AS_STREAM
+from dialects.tests.judges import is_response_event
 from dialects.tests.pair_support import asked, carried, sse
 
 Body = dict[str, Any]
@@ -115,6 +117,53 @@ def test_a_refusal_after_a_text_that_cites(stream: bool) -> None:
     assert [part["type"] for part in made["content"]] == ["output_text", "refusal"]
     (cited,) = made["content"][0]["annotations"]
     assert (cited["start_index"], cited["end_index"]) == (7, 10)
+
+
+def _chunks(*deltas: Body) -> bytes:
+    """A stream of chat with these deltas."""
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    choices: list[Body] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+    chunks = b"".join(b"data: %b\n\n" % orjson.dumps({**head, "choices": [one]}) for one in choices)
+    return chunks + b"data: [DONE]\n\n"
+
+
+CITED: Body = {
+    "annotations": [{"type": "url_citation", "url_citation": {**LINK, "start_index": 7, "end_index": 10}}]
+}
+TOLD: Body = {"content": "Ulm is wet"}
+DECLINED: Body = {"refusal": "No."}
+CALLED: Body = {"tool_calls": [{"index": 0, "id": "1", "function": {"name": "f", "arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "kinds", "cited"),
+    [
+        ((TOLD, CITED), [["output_text"]], 1),
+        ((TOLD, DECLINED, CITED), [["output_text", "refusal"]], 1),
+        ((TOLD, CALLED, CITED), [["output_text"]], 1),
+        ((DECLINED, CITED), [["refusal"]], 0),
+        ((CITED, TOLD), [["output_text"]], 0),
+        ((CALLED, CITED), [], 0),
+    ],
+    ids=["text", "after a refusal", "after a call", "refusal only", "before the text", "call only"],
+)
+def test_a_late_citation_is_of_the_text_and_makes_none(
+    deltas: tuple[Body, ...], kinds: list[list[str]], cited: int
+) -> None:
+    translator, _ = asked("responses", "chat", {**ASKED["responses"], "stream": True}, "m")
+    frames, finished = carried(translator, "chat", [_chunks(*deltas)])
+    assert finished
+    events = [data for _, data in sse(frames)]
+    output = events[-1]["response"]["output"]
+    messages = [item["content"] for item in output if item["type"] == "message"]
+    assert [[part["type"] for part in content] for content in messages] == kinds
+    told = [event for event in events if event["type"] == "response.output_text.annotation.added"]
+    assert len(told) == cited
+    notes = [note for content in messages for note in content[0].get("annotations", ())]
+    assert [(note["start_index"], note["end_index"]) for note in notes] == [(7, 10)] * cited
+    for event in events:
+        is_response_event(event)
 
 
 @pytest.mark.parametrize("place", ["7", None, -3, 1.5])

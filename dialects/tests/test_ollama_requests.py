@@ -127,8 +127,9 @@ CHAT_REFUSED = {
     "stop of numbers": ({"messages": USER, "stop": [1]}, "stop"),
     "options of text": ({"messages": USER, "options": "x"}, "options"),
     "format of nonsense": ({"messages": USER, "response_format": {"type": "yaml"}}, "response_format"),
-    "schema missing": (
-        {"messages": USER, "response_format": {"type": "json_schema", "json_schema": {}}},
+    "schema missing": ({"messages": USER, "response_format": {"type": "json_schema"}}, "response_format"),
+    "schema of text": (
+        {"messages": USER, "response_format": {"type": "json_schema", "json_schema": {"schema": "x"}}},
         "response_format",
     ),
     "effort of nonsense": ({"messages": USER, "reasoning_effort": "much"}, "reasoning_effort"),
@@ -141,6 +142,12 @@ def test_alternatives_to_tokens_that_are_not_asked_for_are_named() -> None:
     translator, sent = asked("chat", "ollama_chat", {"messages": USER, "top_logprobs": 2})
     assert "top_logprobs" not in sent
     assert translator.dropped == ["top_logprobs"]
+
+
+def test_a_schema_that_is_left_out_asks_for_any_object() -> None:
+    described = {"type": "json_schema", "json_schema": {"name": "n"}}
+    _, sent = asked("chat", "ollama_chat", {"messages": USER, "response_format": described}, "llama3.2")
+    assert sent["format"] == "json"
 
 
 @pytest.mark.parametrize("name", CHAT_REFUSED)

@@ -63,6 +63,23 @@ def anthropic(message: str, kind: str) -> Any:
         (404, b"<html>nginx</html>", "not_found", "not_found", 404, 404),
         (401, openai("Incorrect API key provided: sk-abc***"), "upstream_bad", "upstream_auth", 502, 502),
         (403, anthropic("no", "permission_error"), "upstream_bad", "upstream_auth", 502, 502),
+        (500, {"error": "model runner has unexpectedly stopped"}, "upstream_bad", "upstream_error", 502, 502),
+        *(
+            (500, {"error": f"failed to process inputs: {words}"}, "bad_request", "invalid_value", 400, 400)
+            for words in (
+                "this model is missing data required for image input",
+                "image: unknown format",
+                "Failed to load image or audio file",
+            )
+        ),
+        (
+            500,
+            {"error": "the input length exceeds the context length"},
+            "bad_request",
+            "context_length_exceeded",
+            400,
+            400,
+        ),
         (402, openai("pay"), "budget", "insufficient_quota", 429, 402),
         (
             429,
@@ -172,6 +189,20 @@ def test_context_length_without_numbers() -> None:
 def test_what_is_not_the_clients_business_is_cut_out(secret: str) -> None:
     error = _reply(400, openai(f"Sorry: {secret} is wrong."))
     assert error.message == "Sorry: [redacted] is wrong."
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("not supported in /v1/chat/completions. Use", "not supported in /v1/chat/completions. Use"),
+        ("ask /v1/messages/count_tokens", "ask /v1/messages/count_tokens"),
+        ("in /v1/chat/completions/../../etc/passwd", "in [redacted]"),
+        ("at /home/me/models/llama.gguf", "at [redacted]"),
+        ("at /srv/v1/chat/completions", "at [redacted]"),
+    ],
+)
+def test_the_names_of_surfaces_are_no_paths(text: str, told: str) -> None:
+    assert upstream_errors.redact(text) == told
 
 
 def test_the_text_of_a_refused_credential_never_travels() -> None:

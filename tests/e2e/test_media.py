@@ -12,6 +12,7 @@ import pytest
 from tests.e2e import chat_ways, message_ways
 from tests.e2e.prompts import user
 from tests.e2e.sdks import PNG, Kind, Stage
+from tests.support.upstream.script import Json
 
 MODELS: dict[Kind, str] = {
     "openai": "gpt-4o",
@@ -77,6 +78,21 @@ def test_ollama_fetches_no_pictures_and_neither_does_the_gateway(stage: Stage) -
     with pytest.raises(anthropic.BadRequestError, match="base64"):
         message_ways.whole(stage.sdks, model=MODELS["ollama"], messages=user([claude_by_address, WORDS]))
     assert stage.fake.requests == []
+
+
+@whole_and_stream
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_model_that_does_not_see_is_the_requests_fault(stage: Stage, way: str, status: int) -> None:
+    """Ollama says it with a 500 in some versions. Nobody is asked again, and the breaker hears of nothing."""
+    said = {"error": "failed to process inputs: this model is missing data required for image input"}
+    stage.fake.script("/api/chat", [Json(status, said)])
+    with pytest.raises(openai.BadRequestError, match="image input"):
+        chat_ways.WAYS[way](stage.sdks, model="llama3.2", messages=user([WORDS, chat_by_value]))
+    with pytest.raises(anthropic.BadRequestError, match="image input"):
+        message_ways.WAYS[way](stage.sdks, model="llama3.2", messages=user([claude_by_value, WORDS]))
+    assert len(stage.fake.requests) == 2
+    stage.gateway.wait_record(2)
+    assert "failed" not in [verdict for _, verdict in stage.gateway.live.verdicts]
 
 
 def test_a_document_goes_between_the_dialects(stage: Stage) -> None:

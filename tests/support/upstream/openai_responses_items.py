@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from itertools import zip_longest
 from typing import Any, get_args
 
 from openai.types.responses import response_input_param
@@ -49,7 +50,8 @@ def check_order(items: list[dict[str, Any]]) -> None:
             raise RefusedError(
                 f"No tool call found for function call output with call_id {call_id}.", param="input"
             )
-    for item, after in zip(items, [*items[1:], {}], strict=True):
+    nothing: dict[str, Any] = {}
+    for item, after in zip_longest(items, items[1:], fillvalue=nothing):
         follows = after.get("role") == "assistant" or after.get("type") in (*_CALLS, "reasoning")
         if item.get("type") == "reasoning" and not follows:
             raise RefusedError(
