@@ -24,6 +24,7 @@ __all__ = (
     "Limit",
     "RequestEntry",
     "Team",
+    "TeamMember",
     "UsageDay",
     "validate_model_entries",
 )
@@ -74,6 +75,23 @@ class Team(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TeamMember(models.Model):
+    """A member of staff who sees a team's requests and usage in the admin. scope.py says what follows."""
+
+    user = models.ForeignKey("auth.User", models.CASCADE, related_name="team_members")
+    team = models.ForeignKey(Team, models.CASCADE, related_name="members")
+
+    class Meta:
+        verbose_name = "team of a user"
+        verbose_name_plural = "teams whose requests and usage this user sees"
+        ordering = ("team__name",)
+        constraints = (models.UniqueConstraint(fields=("user", "team"), name="team_member_once"),)
+        permissions = (("view_every_team", "Can see requests and usage of every team"),)
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team}"
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

@@ -6,29 +6,44 @@ choices of filters come from the sums of days. routing/admin.py registers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import QuerySet, Sum
-from django.http import HttpRequest
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http.response import HttpResponseBase
+from django.urls import path
 from django.utils.functional import cached_property
-from django.utils.html import format_html_join
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from accounts.ledger.rows import STATES, AttemptEntry, RequestEntry, UsageDay
-from accounts.ledger.words import dollars, explain
+from accounts.ledger.admin_filters import (
+    CodeFilter,
+    DayFilter,
+    KeyFilter,
+    ModelFilter,
+    OutcomeFilter,
+    ProviderFilter,
+    SpanFilter,
+    StateFilter,
+    StatusFilter,
+    SumDayFilter,
+    TeamFilter,
+)
+from accounts.ledger.charge import anew, budgets, dollars, given_back, parts
+from accounts.ledger.lines import ENDING
+from accounts.ledger.rows import AttemptEntry, RequestEntry, UsageDay
+from accounts.ledger.words import attempt_cost, attempt_used, explain
+from accounts.scope import seen_by, teams_of
+from accounts.sheets import MOST_ROWS, streamed
 
 # Nobody turns more pages; whoever looks for something older filters.
 _MOST_COUNTED = 5_000
-# Choices of a filter: those used most, of the last week.
-_CHOICES = 50
-_CHOICE_DAYS = 7
-_OUTCOMES = (("ok", "ok"), ("error", "error"), ("client_gone", "client left"))
-_STATUSES = (200, 400, 401, 403, 404, 413, 422, 429, 499, 500, 502, 503, 504, 529)
+# States of an attempt that a request is charged for.
+_CHARGED = ("settled", "estimated", "orphaned")
 
 
 class CappedPaginator(Paginator):
@@ -38,135 +53,6 @@ class CappedPaginator(Paginator):
     def count(self) -> int:
         rows: Any = self.object_list
         return int(rows.order_by()[:_MOST_COUNTED].count())
-
-
-class _Chosen(admin.SimpleListFilter):
-    """One column has one value. `names`: the column's, and that of what is shown for it."""
-
-    column = ""
-    shown = ""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
-        names = dict.fromkeys((self.column, self.shown))
-        recent = UsageDay.objects.filter(day__gte=datetime.now(UTC).date() - timedelta(days=_CHOICE_DAYS))
-        most = recent.order_by().values(*names).annotate(total=Sum("requests")).order_by("-total")
-        found = {str(row[self.column]): str(row[self.shown]) for row in most[:_CHOICES] if row[self.shown]}
-        chosen = self.value()
-        if chosen and chosen not in found:
-            found[chosen] = chosen
-        return sorted(found.items(), key=lambda pair: pair[1])
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.value()
-        if not chosen:
-            return queryset
-        if self.column.endswith("_id"):
-            if not chosen.isdigit() or len(chosen) > 18:
-                return queryset.none()
-            return queryset.filter(**{self.column: int(chosen)})
-        return queryset.filter(**{self.column: chosen})
-
-
-class TeamFilter(_Chosen):
-    """By team, with the name that it had."""
-
-    title, parameter_name, column, shown = "team", "team", "team_id", "team"
-
-
-class KeyFilter(_Chosen):
-    """By key."""
-
-    title, parameter_name, column, shown = "key", "key", "key_id", "key"
-
-
-class ModelFilter(_Chosen):
-    """By model as it was asked for."""
-
-    title, parameter_name, column, shown = "model", "model", "model", "model"
-
-
-class ProviderFilter(_Chosen):
-    """By the provider that was asked last."""
-
-    title, parameter_name, column, shown = "provider", "provider", "provider", "provider"
-
-
-class _Word(admin.SimpleListFilter):
-    """One of a few values that are known beforehand."""
-
-    column = ""
-    words: Iterable[tuple[Any, str]] = ()
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
-        return list(self.words)
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.value()
-        known = {str(word) for word, _ in self.words}
-        return queryset.filter(**{self.column: chosen}) if chosen in known else queryset
-
-
-class StateFilter(_Word):
-    """By how it is charged."""
-
-    title, parameter_name, column = "state", "state", "state"
-    words = tuple((word, word) for word, _ in STATES)
-
-
-class OutcomeFilter(_Word):
-    """By how it ended for the client."""
-
-    title, parameter_name, column, words = "outcome", "outcome", "outcome", _OUTCOMES
-
-
-class StatusFilter(_Word):
-    """By HTTP status."""
-
-    title, parameter_name, column = "status", "status", "status"
-    words = tuple((status, str(status)) for status in _STATUSES)
-
-
-class DayFilter(admin.SimpleListFilter):
-    """By day (UTC): of the last ones, or any as `?day=2030-01-31`."""
-
-    title, parameter_name = "day", "day"
-    column = "at"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        spans = [("today", "today"), ("yesterday", "yesterday"), ("7", "last 7 days"), ("31", "last 31 days")]
-        chosen = self.value()
-        known = not chosen or chosen in dict(spans)
-        return spans if known else [*spans, (str(chosen), str(chosen))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        span = self._span(self.value(), datetime.now(UTC).date())
-        if span is None:
-            return queryset
-        first, last = span
-        if self.column == "day":
-            return queryset.filter(day__gte=first, day__lte=last)
-        begin = datetime.combine(first, time(), UTC)
-        end = datetime.combine(last + timedelta(days=1), time(), UTC)
-        return queryset.filter(at__gte=begin, at__lt=end)
-
-    def _span(self, chosen: str | None, today: date) -> tuple[date, date] | None:
-        if chosen in ("7", "31"):
-            return today - timedelta(days=int(chosen) - 1), today
-        if chosen in ("today", "yesterday"):
-            day = today - timedelta(days=int(chosen == "yesterday"))
-            return day, day
-        try:
-            day = date.fromisoformat(chosen or "")
-            _ = day + timedelta(days=1)
-        except (ValueError, OverflowError):
-            return None
-        return day, day
-
-
-class SumDayFilter(DayFilter):
-    """The same of sums."""
-
-    column = "day"
 
 
 class _ReadOnly:
@@ -182,8 +68,21 @@ class _ReadOnly:
         return False
 
 
+class _Scoped(_ReadOnly, ModelAdmin):
+    """Everybody sees his teams' rows, and learns it where he has none."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return seen_by(request.user, super().get_queryset(request))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        if teams_of(request.user) == frozenset():
+            words = "You belong to no team, so you see nothing here. Whoever manages users can change that."
+            self.message_user(request, words, messages.WARNING)
+        return super().changelist_view(request, extra_context)
+
+
 class AttemptInline(_ReadOnly, TabularInline):
-    """A request's attempts in their order."""
+    """A request's attempts in their order, for whoever may look at the request."""
 
     model = AttemptEntry
     fields = (
@@ -195,6 +94,8 @@ class AttemptInline(_ReadOnly, TabularInline):
         "outcome",
         "status",
         "state",
+        "used",
+        "paid",
         "ms",
         "upstream_request_id",
     )
@@ -202,8 +103,26 @@ class AttemptInline(_ReadOnly, TabularInline):
     ordering = ("number",)
     extra = 0
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        user: Any = request.user
+        return bool(user.has_perm("accounts.view_requestentry"))
 
-class RequestAdmin(_ReadOnly, ModelAdmin):
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AttemptEntry]:
+        # A request is charged for one attempt: the last that was answered, or may be billed.
+        paid = AttemptEntry.objects.filter(request=OuterRef("request"), state__in=_CHARGED)
+        rows: QuerySet[AttemptEntry] = super().get_queryset(request)
+        return rows.annotate(charged=Subquery(paid.order_by("-number").values("number")[:1]))
+
+    @admin.display(description="Used")
+    def used(self, obj: Any) -> str:
+        return attempt_used(obj, charged=obj.charged == obj.number)
+
+    @admin.display(description="Cost")
+    def paid(self, obj: Any) -> str:
+        return attempt_cost(obj, charged=obj.charged == obj.number)
+
+
+class RequestAdmin(_Scoped):
     """Requests, newest first."""
 
     list_display = (
@@ -222,6 +141,7 @@ class RequestAdmin(_ReadOnly, ModelAdmin):
         "request_id",
     )
     list_filter = (
+        SpanFilter,
         DayFilter,
         TeamFilter,
         KeyFilter,
@@ -229,6 +149,7 @@ class RequestAdmin(_ReadOnly, ModelAdmin):
         ProviderFilter,
         OutcomeFilter,
         StatusFilter,
+        CodeFilter,
         StateFilter,
     )
     # Exactly: anything else would read the whole table.
@@ -242,8 +163,12 @@ class RequestAdmin(_ReadOnly, ModelAdmin):
     sortable_by = ()
     actions = None
     inlines = (AttemptInline,)
+    change_form_before_template = "admin/accounts/requestentry/why.html"
+    list_before_template = "admin/accounts/requestentry/export.html"
+    # Names as the database has them, whole.
+    export_columns = ("request_id", "at", *ENDING[1:])
     fieldsets = (
-        (None, {"fields": ("why", ("request_id", "at"), ("state", "paid", "reserved_paid"))}),
+        (None, {"fields": (("request_id", "at"), ("state", "paid", "reserved_paid"))}),
         ("Who and what", {"fields": (("team", "key", "surface"), ("model", "stream"))}),
         (
             "Where",
@@ -285,12 +210,42 @@ class RequestAdmin(_ReadOnly, ModelAdmin):
     def saved_paid(self, obj: RequestEntry) -> str:
         return "" if obj.saved is None else dollars(obj.saved)
 
-    @admin.display(description="Why this charge")
-    def why(self, obj: RequestEntry) -> str:
-        return format_html_join("", "<div>{}</div>", ((sentence,) for sentence in explain(obj)))
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"most_rows": MOST_ROWS, **(extra_context or {})})
+
+    def get_urls(self) -> Any:
+        export = self.admin_site.admin_view(self.export_view)
+        return [path("export/", export, name="accounts_requestentry_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """What the list's filters and search leave, as a stream of CSV."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            chosen = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            return HttpResponseBadRequest("One of the filters is no filter of this list.")
+        return streamed("requests", chosen, self.export_columns, "at")
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **more: Any
+    ) -> HttpResponse:
+        row = more.get("obj")
+        if row is not None:
+            user: Any = request.user
+            context["why"] = {
+                "row": row,
+                "sentences": explain(row),
+                "parts": parts(row) if row.state in ("settled", "estimated") else (),
+                "total": dollars(row.cost),
+                "anew": anew(row),
+                "given_back": given_back(row),
+                "budgets": list(budgets(row)) if user.has_perm("accounts.view_budget") else None,
+            }
+        return super().render_change_form(request, context, *args, **more)
 
 
-class UsageDayAdmin(_ReadOnly, ModelAdmin):
+class UsageDayAdmin(_Scoped):
     """Sums of days."""
 
     list_display = (

@@ -102,6 +102,7 @@ class RequestEntry(models.Model):
                 fields=("outcome", "at", "id"), condition=~Q(outcome="ok"), name="request_outcome_bad"
             ),
             models.Index(fields=("status", "at", "id"), condition=~Q(status=200), name="request_status_bad"),
+            models.Index(fields=("code", "at", "id"), condition=~Q(code=""), name="request_code_some"),
             models.Index(
                 fields=("state", "at", "id"), condition=~Q(state="settled"), name="request_state_odd"
             ),

@@ -1,26 +1,20 @@
-"""Says in words why a request was charged what it was charged."""
+"""Says in words why a request was charged what it was charged; charge.py has the sums."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 
-from accounts.ledger.rows import RequestEntry
+from accounts.ledger.charge import dollars
+from accounts.ledger.rows import AttemptEntry, RequestEntry
 
-_NANO = Decimal(10**9)
-_PICO = Decimal(10**12)
 _WHO = {"provider": "as the provider counted", "estimated": "as the gateway estimated"}
+_COUNTED = {"provider": "counted", "estimated": "estimated", "reservation": "as reserved"}
 _FLAGS = {
     "no_usage": "The provider gave no count that can be read, so the answer was estimated.",
     "zero_usage": "The provider counted nothing for its answer.",
     "clamped": "The provider's count is over every measure and was cut down.",
     "corrected": "It was charged as reserved at first; then its process turned out to be alive.",
 }
-
-
-def dollars(nano: int | None) -> str:
-    """An amount, exact; `unknown` for None."""
-    return "unknown" if nano is None else _exact(Decimal(nano) / _NANO)
 
 
 def explain(row: RequestEntry) -> Iterator[str]:
@@ -42,19 +36,7 @@ def explain(row: RequestEntry) -> Iterator[str]:
 
 
 def _charged(row: RequestEntry) -> Iterator[str]:
-    read, written = row.cache_read, row.cache_write
-    thought = f" (of which {row.reasoning} reasoning)" if row.reasoning else ""
-    for tokens, rate, what in (
-        (max(0, row.input_tokens - read - written), row.rate_input, "input"),
-        (read, row.rate_cache_read, "input read from the provider's cache"),
-        (written, row.rate_cache_write, "input written to the provider's cache"),
-        (row.output_tokens, row.rate_output, f"output{thought}"),
-    ):
-        if tokens:
-            yield _part(tokens, rate, what)
-    who = {"provider": "as the provider counted", "estimated": "as the gateway estimated"}.get(
-        row.usage_source
-    )
+    who = _WHO.get(row.usage_source)
     if who is None:
         yield "The provider has used no tokens: nothing is charged."
     elif row.cost is None:
@@ -63,18 +45,25 @@ def _charged(row: RequestEntry) -> Iterator[str]:
         yield f"Together {dollars(row.cost)}, {who}, by the prices of revision {row.revision}."
 
 
-def _part(tokens: int, rate: int | None, what: str) -> str:
-    if rate is None:
-        return f"{tokens} tokens of {what}, whose price is unknown."
-    price = _exact(Decimal(rate) / 1_000_000)
-    return f"{tokens} tokens of {what} x {price} a million = {_exact(Decimal(tokens) * rate / _PICO)}"
-
-
 def _reserved(row: RequestEntry) -> str:
     tokens = f"{row.reserved_input} tokens of input and {row.reserved_output} of output"
     return f"{tokens}, {dollars(row.reserved_cost)} at the dearest of the route's prices"
 
 
-def _exact(amount: Decimal) -> str:
-    text = f"{amount:f}"
-    return "$" + (text.rstrip("0").rstrip(".") if "." in text else text)
+def attempt_used(attempt: AttemptEntry, *, charged: bool) -> str:
+    """What an attempt has used. `charged`: it is the one that its request is charged for."""
+    row = attempt.request
+    if attempt.state == "reserved":
+        return "under way"
+    if charged and row.usage_source:
+        return f"{row.input_tokens} in, {row.output_tokens} out, {_COUNTED[row.usage_source]}"
+    if attempt.state == "estimated":
+        return "not counted; its provider may bill it"
+    return "nothing"
+
+
+def attempt_cost(attempt: AttemptEntry, *, charged: bool) -> str:
+    """What an attempt cost."""
+    if attempt.state == "reserved":
+        return ""
+    return dollars(attempt.request.cost if charged else 0)

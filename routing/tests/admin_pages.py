@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -88,3 +91,13 @@ def act(client: Client, name: str, action: str, *pks: Any) -> Any:
     response = client.post(page(name), {"action": action, "_selected_action": list(pks)}, follow=True)
     assert response.status_code == 200
     return response
+
+
+def taken(answer: Any) -> list[list[str]]:
+    """The rows of a stream of CSV."""
+
+    async def read() -> str:
+        return b"".join([part async for part in answer.streaming_content]).decode()
+
+    assert answer.status_code == 200
+    return list(csv.reader(io.StringIO(async_to_sync(read)())))

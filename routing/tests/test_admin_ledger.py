@@ -12,26 +12,28 @@ from django.db.models import ProtectedError
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from accounts import sheets
 from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.ledger.table import write
 from accounts.ledger.watch import orphan
-from accounts.models import Team
+from accounts.models import Budget, Team
 from accounts.tests.ledger_lines import ending, opening
-from routing.tests.admin_pages import browser, page
+from routing.tests.admin_pages import browser, page, taken
 from tests.support.rows import make_key, make_staff
 
 pytestmark = pytest.mark.django_db
 
 LIST = page("accounts_requestentry_changelist")
 DAYS = page("accounts_usageday_changelist")
+EXPORT = page("accounts_requestentry_export")
 NOW = datetime.now(UTC)
 
 
 @pytest.fixture
 def reader() -> Client:
     return browser(
-        make_staff("accounts.view_requestentry", "accounts.view_attemptentry", "accounts.view_usageday")
+        make_staff("accounts.view_requestentry", "accounts.view_usageday", "accounts.view_every_team")
     )
 
 
@@ -90,6 +92,13 @@ def shown(client: Client, query: str) -> set[str]:
         ("?q=tw", ""),
         ("?team=77", ""),
         ("?team=x", ""),
+        ("?code=overloaded", "four"),
+        ("?code=process_died&outcome=error", "eight"),
+        ("?code=nothing", ""),
+        (f"?from={NOW:%Y-%m-%d}T00:00", "one two four five six seven eight"),
+        (f"?until={NOW:%Y-%m-%d}T00:00", "three"),
+        (f"?from={NOW - timedelta(days=1):%Y-%m-%dT%H:%M}&until={NOW:%Y-%m-%d}T00:00&model=claude", "three"),
+        ("?from=x&until=99999-01-01", "one two three four five six seven eight"),
         ("?day=x&status=x&state=x", "one two three four five six seven eight"),
     ],
 )
@@ -102,28 +111,109 @@ def test_requests_are_found_by(reader: Client, query: str, names: str) -> None:
     ("name", "words"),
     [
         ("one", [
-            "8 tokens of input x $2.5 a million = $0.00002",
-            "2 tokens of input read from the provider's cache x $1.25 a million = $0.0000025",
-            "5 tokens of output (of which 1 reasoning) x $10 a million = $0.00005",
+            "input|8|$2.5|$0.00002",
+            "input read from the provider's cache|2|$1.25|$0.0000025",
+            "output|4|$10|$0.00004",
+            "output: reasoning|1|$10|$0.00001",
+            "Charged|||$0.0000725",
+            "Computed anew: $0.0000725, which is what was charged.",
+            "Of $0.041 that were set aside $0.0409275 were given back.",
+            "Charged to team crew and its key gw-abc.",
+            "10 in, 5 out, counted",
             "Together $0.0000725, as the provider counted, by the prices of revision 3.",
         ]),
         ("two", ["An attempt that brought no answer may be billed by its provider as well."]),
-        ("three", ["The catalogue lacks a price of gpt-4o at anthropic: the cost is unknown."]),
-        ("four", ["No provider was reached, or it failed before any content: nothing is charged."]),
+        ("three", [
+            "The catalogue lacks a price of gpt-4o at anthropic: the cost is unknown.",
+            "input|8|unknown|unknown",
+            "It cannot be computed anew, because a price that it needs is unknown.",
+        ]),
+        ("four", ["No provider was reached, or it failed before any content: nothing is charged.",
+                  "Computed anew: $0, which is what was charged."]),
         ("five", ["as the gateway estimated", "gave no count that can be read"]),
         ("six", ["Answered from the cache: nothing was asked of a provider. Saved: $0.0000725."]),
         ("seven", ["Under way: 10 tokens of input and 4096 of output, $0.041"]),
-        ("eight", ["Its process died, so it is charged as reserved: 10 tokens of input", "$0.041"]),
+        ("eight", ["Its process died, so it is charged as reserved: 10 tokens of input",
+                   "Computed anew: $0.041, which is what was charged.", "10 in, 4096 out, as reserved"]),
     ],
 )  # fmt: skip
 def test_a_request_says_why_it_was_charged(reader: Client, name: str, words: list[str]) -> None:
     row = RequestEntry.objects.get(request_id=name)
     answer = reader.get(page("accounts_requestentry_change", row.pk))
     assert answer.status_code == 200
-    text = answer.content.decode().replace("&#x27;", "'")
+    raw = answer.content.decode().replace("&#x27;", "'")
+    # As a person sees it, with the cells of a table told apart.
+    text = re.sub(r"<[^>]+>", "", re.sub(r"</t[hd]>\s*<t[hd][^>]*>", "|", raw))
     for each in words:
         assert each in text
+    assert "NOT what was charged" not in text
+    text = raw
     assert text.count('value="default"') + text.count(">default<") == row.attempts.count() or row.tries == 0
+
+
+def test_a_charge_that_differs_from_its_sum_says_so(reader: Client) -> None:
+    write([ending("one", cost=72_501)], "p1")
+    text = reader.get(page("accounts_requestentry_change", RequestEntry.objects.get().pk)).content.decode()
+    assert "Computed anew: $0.0000725, which is NOT what was charged." in text
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_budgets_that_count_it_are_named_to_whoever_may_see_budgets(may: bool) -> None:
+    key = make_key("crew")
+    other = make_key("others")
+    Budget.objects.create(amount=100, period="day")
+    Budget.objects.create(team=key.row.team, unit="tokens", amount=5000, hard=False)
+    Budget.objects.create(key=key.row, amount=1, enabled=False)
+    Budget.objects.create(team=other.row.team, amount=7)
+    write([ending("one", team_id=key.row.team_id, key_id=key.row.pk)], "p1")
+    more = ["accounts.view_budget"] if may else []
+    client = browser(make_staff("accounts.view_requestentry", "accounts.view_every_team", *more))
+    raw = client.get(page("accounts_requestentry_change", RequestEntry.objects.get().pk)).content.decode()
+    text = re.sub(r"<[^>]+>", "", raw)
+    for words in (
+        "100 US dollars a day of everybody: $0.0000725",
+        "5000 tokens a month of team crew, which only warns: 15 tokens",
+    ):
+        assert (words in text) == may
+    assert "7 US dollars" not in text
+    assert "1 US dollars" not in text
+
+
+@pytest.mark.usefixtures("ledger")
+def test_what_the_filters_leave_can_be_taken_away_as_csv(reader: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sheets, "_PAGE", 2)
+    head, *rows = taken(reader.get(EXPORT))
+    assert head[:2] == ["request_id", "at"]
+    assert {row[0] for row in rows} == {"one", "two", "three", "four", "five", "six", "seven", "eight"}
+    assert len(rows) == 8
+    assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
+    for query in ("?team=8", "?q=three", "?day=yesterday", "?code=overloaded", "?p=1"):
+        found = taken(reader.get(EXPORT + query))[1:]
+        assert {row[0] for row in found} == shown(reader, query)
+    assert reader.get(EXPORT + "?colour=red").status_code == 400
+    assert browser(make_staff(name="nobody")).get(EXPORT).status_code == 403
+
+
+@pytest.mark.parametrize("word", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", " =1", "＝1"])  # noqa: RUF001 - meant
+def test_no_cell_of_it_is_a_formula(reader: Client, word: str) -> None:
+    write([ending("one", model=word, code=word, team=word)], "p1")
+    head, row = taken(reader.get(EXPORT))
+    for name in ("model", "code", "team"):
+        assert row[head.index(name)] == "'" + word
+    assert row[head.index("cost")] == "72500"
+
+
+def test_a_stream_of_csv_has_a_bound_and_says_so(reader: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(sheets, "MOST_ROWS", 3)
+    monkeypatch.setattr(sheets, "_PAGE", 2)
+    write([ending(f"req_{number}", at=NOW.timestamp() + number) for number in range(3)], "p1")
+    whole = reader.get(EXPORT)
+    assert 'filename="requests.csv"' in whole["Content-Disposition"]
+    write([ending("req_3", at=NOW.timestamp() + 3)], "p1")
+    cut = reader.get(EXPORT)
+    assert 'filename="requests-newest-3-only.csv"' in cut["Content-Disposition"]
+    assert [row[0] for row in taken(cut)[1:]] == ["req_3", "req_2", "req_1"]
+    assert len(taken(whole)) == 4
 
 
 @pytest.mark.usefixtures("ledger")

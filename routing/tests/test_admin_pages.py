@@ -14,8 +14,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import ApiKey, Team
+from accounts.sheets import inert
 from providers.models import CatalogueModel, Credential, Provider
-from routing.admin_base import inert
 from routing.models import Revision, Route
 from routing.revisions import publish
 from routing.tests.admin_pages import ALL, act, browser, page, published

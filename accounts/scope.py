@@ -1,0 +1,27 @@
+"""Whose requests and usage a member of staff sees: every team's, or those of the teams that he belongs to."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
+
+from accounts.models import TeamMember
+
+EVERY_TEAM = "accounts.view_every_team"
+
+Row = TypeVar("Row", bound=Model)
+
+
+def teams_of(user: Any) -> frozenset[int] | None:
+    """The ids of the teams whose rows `user` sees; None: every team's. Nobody sees more because a team or a
+    membership is gone: who has neither that permission nor a team sees nothing."""
+    if user.has_perm(EVERY_TEAM):
+        return None
+    return frozenset(TeamMember.objects.filter(user=user.pk).values_list("team_id", flat=True))
+
+
+def seen_by(user: Any, rows: QuerySet[Row]) -> QuerySet[Row]:
+    """Of rows with a `team_id` those that `user` sees. The permission to look at all is another matter."""
+    teams = teams_of(user)
+    return rows if teams is None else rows.filter(team_id__in=teams)

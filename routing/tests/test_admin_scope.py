@@ -1,0 +1,160 @@
+"""Staff who belong to teams see these teams' requests and usage in whatever shows them, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from accounts.ledger.rows import RequestEntry, UsageDay
+from accounts.ledger.table import write
+from accounts.models import Team, TeamMember
+from accounts.scope import EVERY_TEAM
+from accounts.tests.ledger_lines import ending
+from routing.tests.admin_pages import browser, page, taken
+from tests.support.rows import make_staff
+
+pytestmark = pytest.mark.django_db
+
+LIST = page("accounts_requestentry_changelist")
+DAYS = page("accounts_usageday_changelist")
+LOOK = ("accounts.view_requestentry", "accounts.view_usageday")
+TEAMS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def teams() -> dict[str, Team]:
+    """Three teams, each with a request of a key and a model of its own."""
+    rows = {name: Team.objects.create(name=name) for name in TEAMS}
+    now = datetime.now(UTC).timestamp()
+    write(
+        [
+            ending(
+                f"req_{name}",
+                at=now,
+                team=name,
+                team_id=row.pk,
+                key=f"gw-{name}",
+                key_id=100 + row.pk,
+                model=f"model-{name}",
+            )
+            for name, row in rows.items()
+        ],
+        "p1",
+    )
+    return rows
+
+
+def member(*teams: Team, more: tuple[str, ...] = ()) -> User:
+    user = make_staff(*LOOK, *more)
+    TeamMember.objects.bulk_create(TeamMember(user=user, team=team) for team in teams)
+    return user
+
+
+def superuser(_: dict[str, Team]) -> User:
+    return User.objects.create_superuser("root")
+
+
+WHO: dict[str, tuple[Callable[[dict[str, Team]], User], set[str]]] = {
+    "superuser": (superuser, {"red", "green", "blue"}),
+    "every team": (lambda _: make_staff(*LOOK, EVERY_TEAM), {"red", "green", "blue"}),
+    "every team, and a member": (
+        lambda teams: member(teams["red"], more=(EVERY_TEAM,)),
+        {"red", "green", "blue"},
+    ),
+    "of one team": (lambda teams: member(teams["red"]), {"red"}),
+    "of two teams": (lambda teams: member(teams["red"], teams["blue"]), {"red", "blue"}),
+    "of no team": (lambda _: member(), set()),
+}
+
+
+@pytest.fixture(params=list(WHO))
+def seer(request: pytest.FixtureRequest, teams: dict[str, Team]) -> tuple[Client, set[str]]:
+    make, seen = WHO[request.param]
+    return browser(make(teams)), seen
+
+
+def found(text: str) -> set[str]:
+    """The teams of which a page says anything: by name, key or model."""
+    return {
+        name for name in TEAMS if f"req_{name}" in text or f"gw-{name}" in text or f"model-{name}" in text
+    }
+
+
+@pytest.mark.parametrize("url", [LIST, LIST + "?day=today", DAYS, DAYS + "?day=today"])
+def test_lists_and_their_filters(seer: tuple[Client, set[str]], url: str) -> None:
+    client, seen = seer
+    text = client.get(url).content.decode()
+    assert found(text) == seen
+    assert ("You belong to no team" in text) == (not seen)
+
+
+@pytest.mark.parametrize("name", TEAMS)
+def test_whatever_is_asked_of_a_list(
+    seer: tuple[Client, set[str]], teams: dict[str, Team], name: str
+) -> None:
+    client, seen = seer
+    for query in (
+        f"team={teams[name].pk}",
+        f"model=model-{name}",
+        f"q=req_{name}",
+        f"team_id__exact={teams[name].pk}",
+        f"request_id__startswith=req_{name}",
+    ):
+        rows = client.get(f"{LIST}?{query}").context["cl"].result_list
+        assert {row.team for row in rows} == seen & {name}, query
+
+
+@pytest.mark.parametrize("name", TEAMS)
+def test_details(seer: tuple[Client, set[str]], name: str) -> None:
+    client, seen = seer
+    pk = RequestEntry.objects.get(team=name).pk
+    for kind in ("change", "history"):
+        answer = client.get(page(f"accounts_requestentry_{kind}", pk))
+        assert answer.status_code == (200 if name in seen else 302)
+        assert (f"req_{name}" in answer.content.decode()) == (name in seen)
+
+
+def test_chosen_rows_as_csv(seer: tuple[Client, set[str]]) -> None:
+    client, seen = seer
+    every = list(UsageDay.objects.values_list("pk", flat=True))
+    answer = client.post(DAYS, {"action": "export_csv", "_selected_action": every}, follow=True)
+    assert found(answer.content.decode()) == seen
+
+
+def test_streams_of_csv(seer: tuple[Client, set[str]]) -> None:
+    client, seen = seer
+    for query in ("", *(f"?model=model-{name}" for name in TEAMS)):
+        text = str(taken(client.get(page("accounts_requestentry_export") + query)))
+        assert found(text) == (seen if not query else seen & {query.rpartition("-")[2]})
+
+
+def test_nobody_sees_more_because_a_team_is_gone(teams: dict[str, Team]) -> None:
+    client = browser(member(teams["red"]))
+    teams["red"].delete()
+    assert found(client.get(LIST).content.decode()) == set()
+
+
+def test_teams_are_given_on_the_page_of_a_user(teams: dict[str, Team]) -> None:
+    user = member()
+    client = browser(User.objects.create_superuser("root"))
+    url = page("auth_user_change", user.pk)
+    form = {
+        "username": user.username,
+        "is_active": "on",
+        "is_staff": "on",
+        "date_joined_0": "2030-01-01",
+        "date_joined_1": "00:00:00",
+        "user_permissions": [each.pk for each in user.user_permissions.all()],
+        "team_members-TOTAL_FORMS": 1,
+        "team_members-INITIAL_FORMS": 0,
+        "team_members-0-user": user.pk,
+        "team_members-0-team": teams["green"].pk,
+    }
+    assert client.get(url).status_code == 200
+    assert client.post(url, form).status_code == 302
+    assert found(browser(user).get(LIST).content.decode()) == {"green"}
+    assert client.get(page("auth_user_add")).status_code == 200
