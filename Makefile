@@ -96,6 +96,10 @@ clients: venv-dev ## run clients from npm and PyPI against the gateway (docs/cli
 requirements: venv-dev ## pin requirements*.in anew (UPGRADE=1 takes the newest versions)
 	@scripts/requirements.sh $(if $(UPGRADE),--upgrade)
 
+.PHONY: prices
+prices: venv-dev ## write the price list anew, after an update of the price library
+	@$(PY) -m scripts.price_list
+
 .PHONY: clean
 clean: ## remove the environment, caches and built files; keeps var/, the gateway's data
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache staticfiles

@@ -1,47 +1,28 @@
-"""Seeding the model catalogue from the price library's own data: capabilities, context windows, prices."""
+"""Seeding the model catalogue from the price list: capabilities, context windows, prices."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
-from genai_prices.data import providers as price_list
-from genai_prices.types import (
-    ClauseEquals,
-    ClauseOr,
-    ClauseRegex,
-    ClauseStartsWith,
-    MatchLogic,
-    ModelInfo,
-    TieredPrices,
-)
 
 from dialects.capabilities import capabilities_of, max_output_of
 from providers.models import CatalogueModel
 
-# The kinds whose provider the price list knows under one name. The prices of an OpenAI-compatible server are
-# its operator's, and Ollama runs on hardware that is paid for otherwise.
-_KINDS = {"openai": "openai", "anthropic": "anthropic"}
-
-_PRICES = {
-    "input_price": "input_mtok",
-    "output_price": "output_mtok",
-    "cache_read_price": "cache_read_mtok",
-    "cache_write_price": "cache_write_mtok",
-}
+# Written by `make prices`.
+_PRICE_LIST = Path(__file__).resolve().parent / "price_list.json"
+_PRICES = ("input_price", "output_price", "cache_read_price", "cache_write_price")
 # What a re-seed compares and writes.
 _FIELDS = ("context_window", "max_output_tokens", "capabilities", *_PRICES)
-
-# A dated version: a literal, a separator, and digits to the end, such as `^claude-opus-5[-@]\d{8}$`.
-_DATED = re.compile(r"\^(?P<literal>[^\[\]{}()*+?|^$]+?)(?P<separators>-|\[[-@]+\])(\\d\{[428]\}-?)+\$")
 _EMBEDDING = re.compile(r"embedding")
-_EXACT_PRICE = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +35,7 @@ class Seeded:
 
 
 def seed_catalogue(at: datetime | None = None) -> Seeded:
-    """Bring the catalogue to the price list of the installed library, as of `at` (now). Rows that were edited
+    """Bring the catalogue to the price list, as of `at` (now). Rows that were edited
     by hand, and models that the list does not know, stay as they are."""
     wanted = {(row.kind, row.name): row for row in _listed(at or timezone.now())}
     with transaction.atomic():
@@ -83,62 +64,22 @@ def _take(row: CatalogueModel, new: CatalogueModel) -> bool:
 
 
 def _listed(at: datetime) -> Iterator[CatalogueModel]:
-    for provider in price_list:
-        kind = _KINDS.get(provider.id)
-        if kind is None:
-            continue
-        taken: set[str] = set()
-        # Ids first, so that another model's alias cannot take a model's own name.
-        for model in provider.models:
-            taken.add(model.id)
-            yield _row(kind, model.id, model, at)
-        for model in provider.models:
-            for name in _names(model.match):
-                if name not in taken:
-                    taken.add(name)
-                    yield _row(kind, name, model, at)
+    day = at.astimezone(UTC).date()
+    for row in json.loads(_PRICE_LIST.read_bytes()):
+        stem = row["name"].rstrip("*")
+        embeds = _EMBEDDING.search(stem) is not None
+        yield CatalogueModel(
+            kind=row["kind"],
+            name=row["name"],
+            context_window=row["context_window"],
+            max_output_tokens=None if embeds else max_output_of(stem),
+            capabilities=["embeddings"] if embeds else sorted(capabilities_of(stem)),
+            **_prices(row["prices"], day),
+        )
 
 
-def _row(kind: str, name: str, model: ModelInfo, at: datetime) -> CatalogueModel:
-    stem = name.rstrip("*")
-    prices = model.get_prices(at)
-    embeds = _EMBEDDING.search(stem) is not None
-    return CatalogueModel(
-        kind=kind,
-        name=name,
-        context_window=model.context_window,
-        max_output_tokens=None if embeds else max_output_of(stem),
-        capabilities=["embeddings"] if embeds else sorted(capabilities_of(stem)),
-        **{field: _price(getattr(prices, key, None)) for field, key in _PRICES.items()},
-    )
-
-
-def _names(match: MatchLogic) -> Iterator[str]:
-    """The names that a rule of the price list covers, as exact names and `prefix*`. Rules on the middle of a
-    name have no such form and are left out."""
-    if isinstance(match, ClauseEquals):
-        yield match.equals
-    elif isinstance(match, ClauseStartsWith):
-        yield match.starts_with + "*"
-    elif isinstance(match, ClauseOr):
-        for part in match.or_:
-            yield from _names(part)
-    elif isinstance(match, ClauseRegex):
-        yield from _dated(match.regex)
-
-
-def _dated(pattern: Any) -> Iterator[str]:
-    text = pattern if isinstance(pattern, str) else pattern.pattern
-    found = _DATED.fullmatch(text)
-    if found is not None:
-        literal = found["literal"].replace("\\", "")
-        for separator in found["separators"].strip("[]"):
-            # Every date that will be seen begins so, and the next version's number does not.
-            yield f"{literal}{separator}20*"
-
-
-def _price(value: Decimal | TieredPrices | None) -> Decimal | None:
-    """US dollars per million tokens; of a price with tiers the first, which short prompts pay."""
-    if isinstance(value, TieredPrices):
-        value = value.base
-    return None if value is None else value.quantize(_EXACT_PRICE)
+def _prices(listed: list[dict[str, Any]], day: date) -> dict[str, Decimal | None]:
+    """US dollars per million tokens. Of several prices the last that has begun, or else the first."""
+    begun = [one for one in listed if one["from"] is None or date.fromisoformat(one["from"]) <= day]
+    found = (begun or listed[:1])[-1]
+    return {field: None if found[field] is None else Decimal(found[field]) for field in _PRICES}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from genai_prices import Usage, calc_price
+from genai_prices.data import providers
+from genai_prices.types import TieredPrices
 
 from dialects.types import ModelFacts
 from providers.apps import vault
@@ -16,6 +18,7 @@ from providers.models import CatalogueModel
 from routing.catalogue import Catalogue
 from routing.loader import build_snapshot
 from routing.snapshot import CatalogueModel as Entry
+from scripts import price_list
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +63,27 @@ def test_a_known_models_prices_are_what_the_library_computes(kind: str, model: s
             cost(input_tokens=tokens, cache_read_tokens=tokens)
         )
         assert price.cache_read < price.input
+
+
+def test_the_list_is_the_installed_librarys() -> None:
+    assert price_list.TARGET.read_text() == price_list.text(), "make prices"
+
+
+def test_a_price_is_the_one_of_the_day() -> None:
+    """As the library has it, on the days on which any price changes and on those before."""
+    rows = price_list.listed()
+    changes = {one["from"] for row in rows for one in row["prices"]} - {None}
+    models = {(each.id, model.id): model for each in providers for model in each.models}
+    for change in sorted(changes):
+        for at in (datetime.fromisoformat(change).replace(tzinfo=UTC), AT):
+            for moment in (at, at - timedelta(days=1)):
+                seed_catalogue(moment)
+                for row in CatalogueModel.objects.all():
+                    model = models.get((row.kind, row.name))
+                    if model is not None:
+                        said = model.get_prices(moment).input_mtok
+                        base = said.base if isinstance(said, TieredPrices) else said
+                        assert row.input_price == (None if base is None else round(base, 6)), row.name
 
 
 def test_prices_everybody_knows() -> None:
