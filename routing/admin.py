@@ -28,10 +28,12 @@ from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_allowances import BudgetAdmin, LimitAdmin
 from routing.admin_base import CsvExport, Published
 from routing.admin_cache import CachePurgeAdmin, PurgesCache
+from routing.admin_owned import OwnedObjectAdmin
 from routing.admin_revisions import RevisionAdmin
 from routing.admin_semantic import SemanticEventAdmin
 from routing.models import CachePurge, Revision, Route, Target, TranslationLoss, check_route, check_targets
 from routing.models_semantic import SemanticEvent
+from routing.owned import OwnedObject
 
 # As many as one sees without scrolling.
 _SUMS = 10
@@ -262,6 +264,7 @@ admin.site.register(Limit, LimitAdmin)
 admin.site.register(Budget, BudgetAdmin)
 admin.site.register(CachePurge, CachePurgeAdmin)
 admin.site.register(SemanticEvent, SemanticEventAdmin)
+admin.site.register(OwnedObject, OwnedObjectAdmin)
 
 
 @admin.register(TranslationLoss)

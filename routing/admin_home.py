@@ -65,6 +65,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "routing_semanticevent",
                     "routing.view_semanticevent",
                 ),
+                _item("Files and batches", "folder", "routing_ownedobject", "routing.view_ownedobject"),
                 _item("Cache purges", "mop", "routing_cachepurge", "routing.view_cachepurge"),
             ],
         },

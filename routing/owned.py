@@ -30,7 +30,10 @@ class OwnedObject(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        indexes = (models.Index(fields=("team", "kind", "-id"), name="owned_by_team"),)
+        indexes = (
+            models.Index(fields=("team", "kind", "-id"), name="owned_by_team"),
+            models.Index(fields=("expires",), condition=Q(expires__isnull=False), name="owned_until"),
+        )
         constraints = (
             # So that an id that a provider gives twice stays with whom it was given first.
             models.UniqueConstraint(fields=("provider", "kind", "upstream_id"), name="owned_object_once"),

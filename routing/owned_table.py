@@ -16,6 +16,8 @@ from routing.ownership import Kind, Owned, Page
 
 # Below what any database takes in one question.
 BATCH = 500
+# How long a file's row outlives the file, in seconds: clocks differ, and providers delete when it suits them.
+GRACE = 24 * 3600
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -42,7 +44,9 @@ class OwnedTable:
 
     @_asked
     def add(self, owned: Owned) -> bool:
-        """Write it down; False: it is somebody else's already."""
+        """Write it down; False: it is somebody else's already. Rows of files that are long gone go with it,
+        some at a time, so that the table holds no more than what there is."""
+        _forget(int(time.time()) - GRACE)
         row, _ = OwnedObject.objects.get_or_create(
             provider_id=owned.provider,
             kind=owned.kind,
@@ -97,6 +101,12 @@ class OwnedTable:
             rows = OwnedObject.objects.filter(kind="file", upstream_id__in=names[at : at + BATCH])
             owners.update(rows.values_list("upstream_id", "team_id"))
         return [name for name, owner in owners if owner != team and (name, team) not in owners]
+
+
+def _forget(before: int) -> None:
+    gone = OwnedObject.objects.filter(kind="file", expires__lt=before).values_list("pk", flat=True)
+    if pks := list(gone[:BATCH]):
+        OwnedObject.objects.filter(pk__in=pks).delete()
 
 
 def _rows_of(owned: Owned) -> QuerySet[OwnedObject]:

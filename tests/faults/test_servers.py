@@ -184,6 +184,34 @@ def test_c06_a_reader_that_stops_is_cut_off(gateway: Gateway, surface: str) -> N
         assert taken < 128 * MIB
 
 
+def test_c06_a_listener_that_stops_is_cut_off(gateway: Gateway) -> None:
+    """Sound has no place for a word about it: the connection breaks, before its length is reached."""
+    aborted = {"surface": "speech", "side": "client", "reason": "client_stall"}
+    before = gateway.metric("gateway_stream_aborts_total", **aborted)
+    head = SendHead(200, {"content-type": "audio/pcm", "content-length": str(128 * MIB)}, "none")
+    gateway.fake.script("/v1/audio/speech", [head, *[Send(bytes(MIB))] * 128], check=False)
+    body = orjson.dumps({"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "hello"})
+    asked = f"POST /v1/audio/speech HTTP/1.1\r\nhost: gateway.test\r\nx-api-key: {KEY}\r\n"
+    asked += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    rss = gateway.rss
+    with gateway.connect(receive_buffer=4096) as wire:
+        wire.sendall(asked.encode() + body)
+        assert wire.recv(1000).startswith(b"HTTP/1.1 200 ")
+        gateway.fake.wait_for(1)
+        request = gateway.fake.last
+        assert gateway.fake.wait_closed(request, _PATIENCE)
+        assert request.sent < 64 * MIB
+        assert gateway.rss - rss < 24 * MIB
+        gateway.wait(lambda: gateway.metric("gateway_stream_aborts_total", **aborted) == before + 1)
+        counted = {"surface": "speech", "status": "499", "code": "client_stall"}
+        assert gateway.metric("gateway_requests_total", **counted) == 1
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while piece := wire.recv(MIB):
+                taken += len(piece)
+        assert taken < 128 * MIB
+
+
 @SURFACES
 def test_c06_a_slow_reader_is_paced_and_gets_all(gateway: Gateway, surface: str) -> None:
     tail = [{"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]
