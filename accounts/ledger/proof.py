@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.db.models import BigIntegerField, Case, Count, F, Q, QuerySet, Sum, Value, When
-from django.db.models.functions import Coalesce, Greatest, TruncDate
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
-from accounts.ledger.rows import ENDED, AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
-from accounts.ledger.sums import KEY, SUMS
+from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
+from accounts.ledger.sums import KEY, SUMS, Key, midnight, summed
 
 # Longer than any call may last, and its process needs to be found dead.
 OVERDUE = timedelta(hours=1)
 # Of each kind of difference so many examples are told.
 _EXAMPLES = 5
-# Sums that are those of a column.
-_COPIED = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read",
-    "cache_write",
-    "reasoning",
-    "cost",
-    "saved",
-    "total_ms",
-    "upstream_ms",
-    "ttft_ms",
-)
+_NONE = [0] * len(SUMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +32,7 @@ class Finding:
 def prove(since: date) -> Iterator[Finding]:
     """What differs in requests of days from `since` on. Each check is one pass within the database."""
     yield from _sums(since)
-    requests = RequestEntry.objects.filter(at__gte=datetime.combine(since, time(), UTC))
+    requests = RequestEntry.objects.filter(at__gte=midnight(since))
     yield from _charges(requests)
     yield from _attempts(requests)
     yield from _under_way(requests)
@@ -54,43 +42,24 @@ def _sums(since: date) -> Iterator[Finding]:
     """Sums of days against the rows, where none of these were deleted."""
     cuts = dict(LedgerCut.objects.values_list("team_id", "before"))
     since = max(since, cuts.pop(0, since))
-    found = {row.pop("whose"): row for row in _by_key(since)}
-    kept = {row.pop("whose"): row for row in _by_key_kept(since)}
+    found = dict(summed(RequestEntry.objects.filter(at__gte=midnight(since))))
+    kept = dict(_kept(since))
     for whose in sorted({*found, *kept}):
         day, team_id = whose[0], whose[1]
         if team_id in cuts and day < cuts[team_id]:
             continue
-        rows, days = found.get(whose, {}), kept.get(whose, {})
-        wrong = [name for name in SUMS if (rows.get(name) or 0) != (days.get(name) or 0)]
-        if wrong:
-            told = [f"{name}: rows {rows.get(name) or 0}, sums {days.get(name) or 0}" for name in wrong]
+        pairs = zip(SUMS, found.get(whose, _NONE), kept.get(whose, _NONE), strict=True)
+        told = [f"{name}: rows {rows}, sums {sums}" for name, rows, sums in pairs if rows != sums]
+        if told:
             yield Finding("sums", f"{day} {whose[5]} {whose[6]} {whose[3]} {whose[4]}: {', '.join(told)}")
 
 
-def _by_key(since: date) -> Iterator[dict[str, Any]]:
-    ended = RequestEntry.objects.filter(at__gte=datetime.combine(since, time(), UTC), state__in=ENDED)
-    days = ended.annotate(day=TruncDate("at", tzinfo=UTC)).order_by().values(*KEY)
-    # Not by the columns' own names, which the grouping would then take for theirs.
-    counted = {
-        "sum_requests": Count("id"),
-        "sum_errors": Count("id", Q(outcome="error")),
-        "sum_gone": Count("id", Q(outcome="client_gone")),
-        "sum_estimated": Count("id", Q(state="estimated")),
-        "sum_orphaned": Count("id", Q(state="orphaned")),
-        "sum_unpriced": Count("id", Q(cost__isnull=True)),
-        "sum_cache_hits": Count("id", Q(cache__in=("hit", "semantic_hit"))),
-        "sum_ttft_count": Count("ttft_ms"),
-        **{f"sum_{name}": Sum(name) for name in _COPIED},
-    }
-    for row in days.annotate(**counted).iterator():
-        yield {"whose": tuple(row[name] for name in KEY), **{name: row[f"sum_{name}"] for name in SUMS}}
-
-
-def _by_key_kept(since: date) -> Iterator[dict[str, Any]]:
-    for row in UsageDay.objects.filter(day__gte=since).order_by().values(*KEY, *SUMS).iterator():
+def _kept(since: date) -> Iterator[tuple[Key, list[int]]]:
+    for row in UsageDay.objects.filter(day__gte=since).order_by().values_list(*KEY, *SUMS).iterator():
+        amounts = list(row[len(KEY) :])
         # Taken back to nothing, when an orphan's key or model turned out to be another.
-        if any(row[name] for name in SUMS):
-            yield {"whose": tuple(row[name] for name in KEY), **{name: row[name] for name in SUMS}}
+        if any(amounts):
+            yield row[: len(KEY)], amounts
 
 
 def _charges(requests: QuerySet[RequestEntry]) -> Iterator[Finding]:

@@ -159,7 +159,8 @@ class UsageDay(models.Model):
     transaction that ends a request, and kept when requests are deleted.
 
     `errors`: outcome error; `gone`: the client left; `unpriced`: cost unknown, and not in `cost`; `*_ms`
-    are sums over all requests, `ttft_ms` over the `ttft_count` that had a first token.
+    are sums over all requests, `ttft_ms` over the `ttft_count` that had a first token. `ok_N`: how many ended
+    well within N milliseconds, and not within the bound before it.
     """
 
     day = models.DateField()
@@ -188,6 +189,27 @@ class UsageDay(models.Model):
     upstream_ms = models.BigIntegerField(default=0)
     ttft_ms = models.BigIntegerField(default=0)
     ttft_count = models.BigIntegerField(default=0)
+
+    # With a default of the database's own: an older version that still writes does not know them.
+    ok_50 = models.BigIntegerField(default=0, db_default=0)
+    ok_100 = models.BigIntegerField(default=0, db_default=0)
+    ok_200 = models.BigIntegerField(default=0, db_default=0)
+    ok_350 = models.BigIntegerField(default=0, db_default=0)
+    ok_500 = models.BigIntegerField(default=0, db_default=0)
+    ok_750 = models.BigIntegerField(default=0, db_default=0)
+    ok_1000 = models.BigIntegerField(default=0, db_default=0)
+    ok_1500 = models.BigIntegerField(default=0, db_default=0)
+    ok_2000 = models.BigIntegerField(default=0, db_default=0)
+    ok_3000 = models.BigIntegerField(default=0, db_default=0)
+    ok_5000 = models.BigIntegerField(default=0, db_default=0)
+    ok_8000 = models.BigIntegerField(default=0, db_default=0)
+    ok_12000 = models.BigIntegerField(default=0, db_default=0)
+    ok_20000 = models.BigIntegerField(default=0, db_default=0)
+    ok_30000 = models.BigIntegerField(default=0, db_default=0)
+    ok_60000 = models.BigIntegerField(default=0, db_default=0)
+    ok_120000 = models.BigIntegerField(default=0, db_default=0)
+    ok_300000 = models.BigIntegerField(default=0, db_default=0)
+    ok_more = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         verbose_name = "day of usage"

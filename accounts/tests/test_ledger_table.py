@@ -59,6 +59,7 @@ def test_a_call_is_reserved_before_its_attempt_and_settled_at_its_end() -> None:
     assert sums() == {
         "requests": 1, "input_tokens": 10, "output_tokens": 5, "cache_read": 2, "reasoning": 1,
         "cost": 72_500, "total_ms": 900, "upstream_ms": 850, "ttft_ms": 40, "ttft_count": 1,
+        "ok_1000": 1,
     }  # fmt: skip
     assert sound()
 

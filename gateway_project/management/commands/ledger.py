@@ -1,4 +1,4 @@
-"""manage.py ledger reconcile|retention|forget: proofs, and deletion by age or team."""
+"""manage.py ledger reconcile|rollup|retention|forget: proofs, sums made anew, and deletion by age or team."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from accounts.ledger import keep
 from accounts.ledger.proof import Finding, duplicates, prove
+from accounts.ledger.rollup import rollup
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import Team
 from gateway_project.config import Config
@@ -31,6 +32,10 @@ class Command(BaseCommand):
         proving.add_argument(
             "--days", type=int, help="only today and so many days before  (all, if left out)"
         )
+        summing = actions.add_parser("rollup", help="make the sums of days anew from the requests")
+        summing.add_argument(
+            "--days", type=int, help="only today and so many days before  (all, if left out)"
+        )
         keeping = actions.add_parser("retention", help="delete requests that are older than is set")
         keeping.add_argument("--days", type=int, help="keep so many days beside today  (LEDGER_DAYS)")
         forgetting = actions.add_parser("forget", help="delete the requests of a team, and keep its sums")
@@ -41,6 +46,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] == "reconcile":
             self._reconcile(options["days"])
+        elif options["action"] == "rollup":
+            self._rollup(options["days"])
         elif options["action"] == "retention":
             self._retention(options["days"])
         else:
@@ -48,7 +55,7 @@ class Command(BaseCommand):
 
     def _reconcile(self, days: int | None) -> None:
         config: Config = settings.GATEWAY
-        since = date(1970, 1, 1) if days is None else keep.first_kept(_checked(days, 0))
+        since = _since(days) or date(1970, 1, 1)
         findings = [*prove(since), *duplicates(), *self._budgets(config)]
         for finding in findings:
             self.stdout.write(f"{finding.check}: {finding.words}")
@@ -69,6 +76,10 @@ class Command(BaseCommand):
             # The type alone: its words may name hosts.
             return [Finding("budgets", f"Redis does not answer: {type(error).__name__}")]
 
+    def _rollup(self, days: int | None) -> None:
+        count = sum(1 for _ in rollup(_since(days)))
+        self.stdout.write(f"Sums of {count} days were made anew.")
+
     def _retention(self, days: int | None) -> None:
         config: Config = settings.GATEWAY
         kept = config.ledger_days if days is None else _checked(days, 1)
@@ -84,6 +95,10 @@ class Command(BaseCommand):
         self.stdout.write(f"Deleted {keep.delete(day, team)} requests of {name} from before {day}.")
         if with_sums:
             self.stdout.write(f"Deleted {keep.delete_sums(team)} sums of days.")
+
+
+def _since(days: int | None) -> date | None:
+    return None if days is None else keep.first_kept(_checked(days, 0))
 
 
 def _checked(days: int, least: int) -> int:
