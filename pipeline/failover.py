@@ -36,7 +36,7 @@ class Failover:
         return await Errand(call, chosen, self._means, self._admission).run(self._inner)
 
     def _plan(self, call: Call, route: Route) -> Plan:
-        chance = Chance(self._means.draw, self._means.live, partial(_word, call))
+        chance = Chance(self._means.draw, self._means.live, partial(common_word, call))
         chosen = plan_along(route, call.snapshot, call.facts, chance)
         if not chosen.candidates and not chosen.full:
             raise _nobody(call.facts.model, chosen)
@@ -55,7 +55,7 @@ def _nobody(model: str, chosen: Plan) -> GatewayError:
     )
 
 
-def _word(call: Call, affinity: Affinity) -> str:
+def common_word(call: Call, affinity: Affinity) -> str:
     """What calls that belong together have in common: the key, or the session that the client names."""
     if affinity == "key":
         return call.caller.prefix

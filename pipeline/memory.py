@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.stores import PARTS, Ask, Demand, Level, Verdict, Watch
@@ -132,6 +132,14 @@ class MemoryStore:
             for ask, left in zip(demand.asks, room, strict=True)
         )
         return Verdict(admitted, levels, at=now)
+
+    async def look(self, asks: Sequence[Ask]) -> list[int | None]:
+        """Of this process alone."""
+        now = self._clocks.steady()
+        return [
+            None if ask.kind == "meter" and self._ended(ask.key, now) else self._used(ask, now)
+            for ask in asks
+        ]
 
     def settle(self, demand: Demand, verdict: Verdict, actual: tuple[int, ...]) -> None:
         """Give back or charge the difference, once."""

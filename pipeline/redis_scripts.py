@@ -154,6 +154,21 @@ return answer
 """
 )
 
+# KEYS: a counter. ARGV: its kind and span. Answers how much of it is used, -1 where a meter is unknown; takes
+# nothing of it.
+LOOK = _script(
+    _WINDOWS
+    + """
+if ARGV[1] == 'window' then
+  local sum = window(KEYS[1], math.floor(now / (tonumber(ARGV[2]) * 1000 / PARTS)))
+  return sum
+elseif ARGV[1] == 'lease' then
+  return redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')
+end
+return tonumber(redis.call('GET', KEYS[1]) or '-1')
+"""
+)
+
 # KEYS: the call's record, the epoch, a mark that the call is settled, one for each ask. ARGV: call, the epoch
 # of the decision ("" where it was made without Redis), 1 to undo a decision of which nobody knows whether it
 # was made, seconds of a mark, then kind, reserved, actual and span of each ask. Answers -1, or what a meter

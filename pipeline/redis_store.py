@@ -8,14 +8,14 @@ import logging
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pipeline.memory import CLOCKS, Clocks, MemoryStore
 from pipeline.redis_link import CONNECT_SECONDS, RedisLink, Step
-from pipeline.redis_scripts import DECIDE, RENEW, SETTLE
-from pipeline.stores import Demand, Level, Verdict, Watch
+from pipeline.redis_scripts import DECIDE, LOOK, RENEW, SETTLE
+from pipeline.stores import Ask, Demand, Level, Verdict, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _AGAIN_SECONDS = 0.1
 # Levels that are remembered for an outage; those of limits that are gone are dropped after a day.
 _MAX_SEEN = 10_000
 _SEEN_SECONDS = 86_400.0
-_SCRIPTS = (DECIDE, SETTLE, RENEW)
+_SCRIPTS = (DECIDE, SETTLE, RENEW, LOOK)
 
 
 class Reports(NamedTuple):
@@ -110,6 +110,14 @@ class RedisStore:
             if verdict is not None:
                 return verdict
         return self._decide_here(demand)
+
+    async def look(self, asks: Sequence[Ask]) -> list[int | None]:
+        """Of all replicas; None of each while Redis is away."""
+        steps = [Step(LOOK, [PREFIX + ask.key], [ask.kind, ask.span]) for ask in asks]
+        answers = await self._link.run(steps) if self._link.up and steps else None
+        if answers is None:
+            return [None] * len(asks)
+        return [None if used < 0 else int(used) for used in answers]
 
     def settle(self, demand: Demand, verdict: Verdict, actual: tuple[int, ...]) -> None:
         """Goes out in a moment, or when Redis is back."""

@@ -3,7 +3,7 @@ settlement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -85,6 +85,10 @@ class Store(Protocol):
 
     async def decide(self, demand: Demand) -> Verdict:
         """Take all that is asked, or nothing."""
+        ...
+
+    async def look(self, asks: Sequence[Ask]) -> list[int | None]:
+        """How much of each counter is used, taking nothing of it. None: not known."""
         ...
 
     def settle(self, demand: Demand, verdict: Verdict, actual: tuple[int, ...]) -> None:

@@ -36,7 +36,7 @@ class Upstream:
         target = call.target
         assert target is not None, "failover sets the target"  # noqa: S101 - a programmer's error, not input
         model = target.upstream_model or call.facts.model
-        spoken = _spoken(call, target, model)
+        spoken = dialect_for(call, target, model)
         if spoken is None:
             return _without_provider(call)
         exchange = translate(call, target, spoken)
@@ -98,7 +98,7 @@ class Upstream:
             raise
 
 
-def _spoken(call: Call, target: Target, model: str) -> str | None:
+def dialect_for(call: Call, target: Target, model: str) -> str | None:
     """The dialect to speak with the target; None: there is none that it knows and that can be translated."""
     client, kind = call.dialect.name, target.provider.kind
     if client in kind.passes or (not call.facts.needs and kind.speaks(client, model)):

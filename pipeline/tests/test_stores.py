@@ -104,6 +104,17 @@ async def test_a_window_lets_through_its_limit_and_no_more(watched: Watched) -> 
         assert DAY < verdict.levels[0].reset <= DAY * 61 / 60
 
 
+async def test_who_only_looks_takes_nothing(watched: Watched) -> None:
+    asks = requests(3, unique("rpm"), 2), places(1, unique("at once")), money(100, unique("budget"), 60)
+    assert await watched.store.look(asks) == [0, 0, None]
+    await watched.store.seed(asks[2].key, 10, None)
+    for _ in range(3):
+        assert await watched.store.look(asks) == [0, 0, 10]
+    assert (await watched.take(*asks)).admitted
+    for _ in range(3):
+        assert await watched.store.look(asks) == [2, 1, 70]
+
+
 async def test_callers_at_once_share_one_limit(watched: Watched) -> None:
     key = unique("rpm")
     verdicts = await asyncio.gather(*(watched.take(requests(100, key)) for _ in range(300)))
