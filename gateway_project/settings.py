@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "providers.apps.ProvidersConfig",
     "accounts.apps.AccountsConfig",
     "routing.apps.RoutingConfig",
+    "console.apps.ConsoleConfig",
     "gateway_project.apps.GatewayProjectConfig",
 ]
 

@@ -28,6 +28,7 @@ from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.origins import Origins
 from apiv1.urls import EXACT, PREFIXES
+from console.apps import ConsoleConfig, Running
 from gateway_project.config import Config
 from gateway_project.follow import Follower
 from gateway_project.line_log import LineLog
@@ -61,7 +62,7 @@ from pipeline.redis_link import RedisLink
 from pipeline.redis_store import RedisStore, Reports
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
-from pipeline.stores import Store
+from pipeline.stores import Ask, Store
 from pipeline.watchdog import Watchdog
 from providers.apps import BreakerNow, ProvidersConfig
 from providers.crypto import Vault
@@ -81,6 +82,8 @@ from routing.writer import TableWriter
 _FRAMES = 8
 # A start waits this long for its configuration and then serves what it has: /ready says no until it comes.
 _FIRST_LOOK = 10.0
+# An operator who looks at counters waits no longer for the event loop.
+_LOOK_SECONDS = 2.0
 # Logs, databases, Redis, connections that are kept for the next call.
 _OTHER_FILES = 128
 
@@ -112,6 +115,7 @@ class Gateway:
         metrics, requests, health = Metrics(registry), RequestLog(lines), ProviderHealth()
         losses = LossBook()
         live = LiveState(Slots(), LiveNews(self._log, registry))
+        self._live = live
         self._loss_writer = TableWriter("translation losses", losses, LossTable())
         limits = LimitMetrics(registry)
         self._notices = Notices(self._transports["http"], limits)
@@ -155,6 +159,7 @@ class Gateway:
         )
         self.door = Door(self.services, EXACT, PREFIXES)
         cast(ProvidersConfig, apps.get_app_config("providers")).breakers = partial(_breakers_of, live)
+        self._console = cast(ConsoleConfig, apps.get_app_config("console"))
         self._follower = Follower(self._holder, [self._cut_revoked, ConfigNews(registry).swapped])
 
     @property
@@ -175,6 +180,8 @@ class Gateway:
             self._breakers.start()
         self._pressure.start()
         self._watchdog.start()
+        counted = partial(_counted, self._store, asyncio.get_running_loop())
+        self._console.running = Running(lambda: self._holder.current, self._live, counted)
         self._follower.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
@@ -191,6 +198,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Give back what is held. The server calls it after the last request."""
+        self._console.running = None
         self._watcher.stop()
         self._watchdog.stop()
         await self._follower.stop()
@@ -248,6 +256,16 @@ def _breakers_of(live: LiveState, provider: str) -> list[BreakerNow]:
         for (name, model), (state, seconds) in live.report().items()
         if name == provider
     ]
+
+
+def _counted(store: Store, loop: asyncio.AbstractEventLoop, asks: Sequence[Ask]) -> Sequence[int | None]:
+    """For the admin, as above. None for what is not told in time."""
+    looking = asyncio.run_coroutine_threadsafe(store.look(asks), loop)
+    try:
+        return looking.result(_LOOK_SECONDS)
+    except TimeoutError:
+        looking.cancel()
+        return [None] * len(asks)
 
 
 def _most_calls() -> int:

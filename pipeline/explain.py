@@ -151,6 +151,8 @@ def _allowances(call: Call, likely: Expected, means: Means) -> Iterator[Allowanc
     began = {each.budget.id: each.start for each in counters(call.caller, now)}
     counted = means.counted(asks) if means.counted and asks else [None] * len(asks)
     for row, ask, used in zip(asked.rows, asks, counted, strict=True):
+        if means.hides(row):
+            continue
         if isinstance(row, Budget):
             unpriced = row.unit == "usd" and likely.cost is None
             yield _with(_budget(row, None if unpriced else ask.amount, means.now),

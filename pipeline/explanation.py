@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from dialects.types import Dialect, Facts, JsonObject
 from pipeline.stores import Ask
-from routing.allowances import Budget
+from routing.allowances import Budget, Limit
 from routing.plan import Live
 from routing.snapshot import ApiKey
 
@@ -30,14 +30,19 @@ Spent = Callable[[Budget, datetime], int]
 Counted = Callable[[Sequence[Ask]], Sequence[int | None]]
 
 
+def _nothing(_: Limit | Budget) -> bool:
+    return False
+
+
 class Means(Struct, frozen=True):
     """What is known beside the configuration. `live` None: how targets are is not known here; `counted` None:
-    how limits stand is not."""
+    how limits stand is not. `hides`: limits and budgets that whoever asks may not see."""
 
     now: datetime
     spent: Spent
     live: Live | None = None
     counted: Counted | None = None
+    hides: Callable[[Limit | Budget], bool] = _nothing
 
 
 class KeySaid(Struct):

@@ -7,16 +7,18 @@ registers.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet, Sum
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from unfold.admin import TabularInline
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.forms import PaginationInlineFormSet
 
 from accounts.admin import ApiKeyAdmin, TeamAdmin
@@ -28,6 +30,7 @@ from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_allowances import BudgetAdmin, LimitAdmin
 from routing.admin_base import CsvExport, Published
 from routing.admin_cache import CachePurgeAdmin, PurgesCache
+from routing.admin_home import may_explain
 from routing.admin_owned import OwnedObjectAdmin
 from routing.admin_revisions import RevisionAdmin
 from routing.admin_semantic import SemanticEventAdmin
@@ -191,6 +194,7 @@ class RouteAdmin(PurgesCache, Published, CsvExport):
     autocomplete_fields = ("team",)
     list_per_page = 50
     actions = ("enable", "disable")
+    actions_detail = ("explain",)
     csv_fields: tuple[str, ...] = ("name", "pattern", "team", "priority", "losses", "enabled")
     warn_unsaved_form = True
     readonly_fields = ("managed_by_env",)
@@ -227,6 +231,17 @@ class RouteAdmin(PurgesCache, Published, CsvExport):
     @display(description="State", label={"on": "success", "off": "danger"})
     def state(self, obj: Route) -> str:
         return "on" if obj.enabled else "off"
+
+    def has_explain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """For the theme, which asks before it shows the link."""
+        return may_explain(request)
+
+    @action(description="Explain", permissions=["explain"])
+    def explain(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Where a request for a model of this route would go; of a pattern the stem is where to begin."""
+        route = self.get_object(request, str(object_id))
+        model = route.pattern.rstrip("*") if route else ""
+        return HttpResponseRedirect(f"{reverse('explain')}?{urlencode({'model': model})}")
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:

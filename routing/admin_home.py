@@ -21,6 +21,12 @@ def _item(title: str, icon: str, page: str, permission: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{page}_changelist"), "permission": may}
 
 
+def may_explain(request: HttpRequest) -> bool:
+    """Whether somebody may ask where a request would go."""
+    user: Any = request.user
+    return bool(user.has_perm("routing.view_route") and user.has_perm("accounts.view_apikey"))
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar's groups: what one edits daily above what one looks up."""
     return [
@@ -36,6 +42,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "providers_cataloguemodel",
                     "providers.view_cataloguemodel",
                 ),
+                {
+                    "title": "Explain a request",
+                    "icon": "route",
+                    "link": reverse_lazy("explain"),
+                    "permission": may_explain,
+                },
             ],
         },
         {
@@ -102,6 +114,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         )
         if user.has_perm(permission)
     ]
+    context["explains"] = may_explain(request)
     context["needy"] = _needy() if user.has_perm("providers.view_provider") else []
     context["revisions"] = (
         Revision.objects.filter(number__gt=0)[:8] if user.has_perm("routing.view_revision") else []

@@ -7,18 +7,19 @@ choices of filters come from the sums of days. routing/admin.py registers.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import OuterRef, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin, TabularInline
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from accounts.ledger.admin_filters import (
     CodeFilter,
@@ -162,6 +163,8 @@ class RequestAdmin(_Scoped):
     ordering = ("-at", "-id")
     sortable_by = ()
     actions = None
+    actions_row = ("explain_route",)
+    actions_detail = ("explain_route",)
     inlines = (AttemptInline,)
     change_form_before_template = "admin/accounts/requestentry/why.html"
     list_before_template = "admin/accounts/requestentry/export.html"
@@ -209,6 +212,19 @@ class RequestAdmin(_Scoped):
     @admin.display(description="Saved")
     def saved_paid(self, obj: RequestEntry) -> str:
         return "" if obj.saved is None else dollars(obj.saved)
+
+    def has_explain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """For the theme, which asks before it shows the link."""
+        user: Any = request.user
+        return bool(user.has_perm("routing.view_route") and user.has_perm("accounts.view_apikey"))
+
+    @action(description="Explain", permissions=["explain"])
+    def explain_route(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Why it went where it went, by the configuration that it had."""
+        row = self.get_object(request, str(object_id))
+        if row is None:
+            raise Http404
+        return HttpResponseRedirect(f"{reverse('explain')}?{urlencode({'request': row.request_id})}")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"most_rows": MOST_ROWS, **(extra_context or {})})

@@ -1,0 +1,36 @@
+"""The console as a Django app: it holds what the composition root hands in of a process that serves calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from django.apps import AppConfig, apps
+
+from pipeline.explanation import Counted
+from routing.plan import Live
+from routing.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a process that serves calls knows of this moment: the configuration in force, how targets are, and
+    how limits stand. All of it may be asked from any thread but the event loop's."""
+
+    snapshot: Callable[[], Snapshot]
+    live: Live
+    counted: Counted
+
+
+class ConsoleConfig(AppConfig):
+    """`running` is set where calls are served; None elsewhere, as in a command."""
+
+    name = "console"
+    verbose_name = "Console"
+    running: Running | None = None
+
+
+def running() -> Running | None:
+    """What this process knows of this moment; None where it serves no calls."""
+    return cast(ConsoleConfig, apps.get_app_config("console")).running
