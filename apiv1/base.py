@@ -26,6 +26,7 @@ from apiv1.origins import Origins
 from apiv1.stream import Pieces, closing
 from dialects.errors import BAD_METHOD, INTERNAL, NOT_FOUND, SIZE, Detail, Family, GatewayError
 from pipeline.call import Call, Handler, Refusal, Reply
+from pipeline.tracing import Trace, Tracing
 from routing.snapshot import ApiKey, Priority, Snapshot
 
 _VERBS = ("get", "post", "delete")
@@ -80,7 +81,8 @@ class Admission(Protocol):
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the views need, handed in by the composition root. `fault` is told of an exception that nobody
-    expected, with the request's id. `origins`: whose pages may call; None: those of no other origin."""
+    expected, with the request's id. `origins`: whose pages may call; None: those of no other origin.
+    `tracing`: begins spans; None: traces are not exported."""
 
     snapshots: Holder
     authenticator: Authenticator
@@ -91,11 +93,12 @@ class Services:
     fault: Callable[[str, BaseException], None]
     lingering: Lingering
     origins: Origins | None = None
+    tracing: Tracing | None = None
 
 
 class Visit(Struct):
     """One request at an endpoint. `captured` is what the URL pattern caught; `snapshot` stays the same to the
-    end; `call` is set once the request has become one."""
+    end; `call` is set once the request has become one. `trace`: the request's span, if there is one."""
 
     inbound: Inbound
     services: Services
@@ -103,6 +106,7 @@ class Visit(Struct):
     snapshot: Snapshot
     caller: ApiKey | None = None
     call: Call | None = None
+    trace: Trace | None = None
 
     @property
     def key(self) -> ApiKey:
@@ -134,6 +138,9 @@ class GatewayView(APIView):
     async def respond(self, inbound: Inbound, services: Services, captured: str = "") -> Reply:
         """A reply for whatever came in: raises nothing but CancelledError."""
         visit = Visit(inbound, services, captured, services.snapshots.current)
+        tracing = None if self.public else services.tracing
+        if tracing is not None:
+            visit.trace = tracing.begin(inbound.headers, inbound.method, _address(inbound.path, captured))
         try:
             check_host(inbound)
             check_query(inbound.query)
@@ -143,7 +150,10 @@ class GatewayView(APIView):
             # Before the body is read: a refusal must cost little just then.
             if visit.caller and inbound.method == "POST" and services.pressure.refuses(visit.caller.priority):
                 raise overloaded()
-            return await self._handler(inbound.method)(visit)
+            reply = await self._handler(inbound.method)(visit)
+            if tracing is not None and visit.trace is not None and visit.call is None:
+                tracing.answered(visit.trace, self.surface, reply.status)
+            return reply
         except GatewayError as error:
             return self._failed(visit, error)
         except asyncio.CancelledError:
@@ -191,7 +201,7 @@ class GatewayView(APIView):
         if call is None:
             key, team = (visit.caller.prefix, visit.caller.team.name) if visit.caller else ("", "")
             visit.services.book.refused(
-                Refusal(inbound.request_id, self.surface, status, error.code, key, team)
+                Refusal(inbound.request_id, self.surface, status, error.code, key, team, visit.trace)
             )
         else:
             call.record.outcome, call.record.code, call.record.status = "error", error.code, status
@@ -250,3 +260,8 @@ class GatewayView(APIView):
             return HttpResponse(reply.body, status=reply.status, headers=fields)
         stream: AsyncIterator[bytes] = closing(Pieces(reply, services.fault, None, services.lingering))
         return StreamingHttpResponse(stream, status=reply.status, headers=fields)
+
+
+def _address(path: str, captured: str) -> str:
+    """A path without what it says of one object, so that there are few of them."""
+    return path.removesuffix(captured) + "{id}" if captured else path

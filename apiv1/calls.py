@@ -79,6 +79,7 @@ class CallView(GatewayView):
             key_prefix=key.prefix,
             team=key.team.name,
             revision=snapshot.revision,
+            trace=visit.trace,
         )
         return Call(
             dialect=self.dialect,

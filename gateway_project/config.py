@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gateway_project.otel_env import TraceSettings
 from gateway_project.secrets import Secrets
 
 
@@ -50,6 +51,7 @@ class Config:
     bootstrap_key: str | None = field(repr=False)
     admin_password: str | None = field(repr=False)
     metrics_token: str | None = field(repr=False)
+    traces: TraceSettings | None
     secrets: Secrets = field(repr=False)
 
     @property

@@ -14,6 +14,7 @@ from environ import Env
 
 from accounts.keys import WeakKeyError, check_chosen
 from gateway_project.config import Config, ProviderValues
+from gateway_project.otel_env import trace_settings
 from gateway_project.secrets import Secrets, WeakSecretError, check_strength, master_secret
 from providers.base_urls import BaseUrlError, check_base_url
 from routing.configfile import ConfigError, load_yaml, secret_of
@@ -160,6 +161,7 @@ class _Reader:
             "bootstrap_key": self._checked("BOOTSTRAP_KEY", check_chosen, WeakKeyError),
             "admin_password": self._checked("ADMIN_PASSWORD", _password, ValueError),
             "metrics_token": self._text("METRICS_TOKEN"),
+            "traces": trace_settings(self._environ, self.problems),
         }
         old = self._fallbacks()
         if self.problems:

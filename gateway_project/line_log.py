@@ -13,7 +13,7 @@ import orjson
 from gateway_project.logs import LEVELS, clean
 
 # Ours alone, and made of our own letters: nothing in them can be a secret.
-_PLAIN = frozenset({"request_id", "surface", "outcome", "usage_source", "losses"})
+_PLAIN = frozenset({"request_id", "surface", "outcome", "usage_source", "losses", "trace_id", "span_id"})
 # Names of models, routes and providers repeat from line to line.
 _known = lru_cache(maxsize=2048)(clean)
 

@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from django.apps import apps
@@ -77,6 +78,9 @@ from routing.source import TableSource
 from routing.watch import SnapshotHolder, Watcher
 from routing.writer import TableWriter
 
+if TYPE_CHECKING:
+    from gateway_project.otlp import Traces
+
 # What of a traceback goes into the log: where, never the values or the exception's words, which may quote a
 # prompt.
 _FRAMES = 8
@@ -125,6 +129,8 @@ class Gateway:
         journal, self._ledger = _ledger(config, registry)
         ledger = LedgerBook(journal)
         counters = Counters(self._store, partial(_spent, self._ledger))
+        self._traces = _traces(config, registry)
+        traced = [] if self._traces is None else [self._traces]
         treasury = Treasury(counters, self._notices, limits, ledger)
         self._breakers = _shared(config, live)
         cached = CacheMetrics(registry)
@@ -145,17 +151,18 @@ class Gateway:
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh, wall),
             handler=build(
                 self._transports,
-                [metrics, requests, health, losses, ledger],
+                [metrics, requests, health, losses, ledger, *traced],
                 Means(live, random.random),
                 treasury,
                 Keeps(self._semantic.answers, OwnedTable()),
             ),
-            book=_DoorBooks([metrics, requests]),
+            book=_DoorBooks([metrics, requests, *traced]),
             status=self._status,
             pressure=self._pressure,
             fault=self._fault,
             lingering=Lingering(),
             origins=Origins(config.cors_origins) if config.cors_origins else None,
+            tracing=self._traces,
         )
         self.door = Door(self.services, EXACT, PREFIXES)
         cast(ProvidersConfig, apps.get_app_config("providers")).breakers = partial(_breakers_of, live)
@@ -174,6 +181,8 @@ class Gateway:
         self._loss_writer.start()
         self._semantic.start(self._holder.current)
         self._ledger.start()
+        if self._traces is not None:
+            self._traces.start()
         await self._store.start()
         await self._cache.start()
         if self._breakers is not None:
@@ -210,6 +219,8 @@ class Gateway:
         await self._semantic.stop()
         # After the last call has closed: all that it wrote down is carried.
         await asyncio.to_thread(self._ledger.stop)
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.stop)
         await self._notices.aclose()
         await self._store.stop()
         await self._cache.stop()
@@ -234,6 +245,14 @@ class Gateway:
             error=type(error).__name__,
             where=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
         )
+
+
+def _traces(config: Config, registry: CollectorRegistry) -> Traces | None:
+    """Where spans go; the SDK is loaded only where that is somewhere."""
+    if config.traces is None:
+        return None
+    made: Traces = import_module("gateway_project.otlp").Traces(config.traces, registry)
+    return made
 
 
 def _ledger(config: Config, registry: CollectorRegistry) -> tuple[Journal, Writer]:

@@ -171,6 +171,9 @@ async def whole(call: Call, exchange: Exchange, response: UpstreamResponse, atte
     if not isinstance(answer, dict) or not exchange.dialect.is_answer(answer):
         raise invalid_response("The provider's answer is not of the expected form.")
     dialect = exchange.dialect
+    hop = attempt.attempt.hop
+    if hop is not None and hop.said is not None:
+        hop.said.take(answer)
     call.record.usage = dialect.usage(answer) or estimated(call, dialect, answer)
     if exchange.translator is not None:
         raw = orjson.dumps(exchange.translator.response(answer))

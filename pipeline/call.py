@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from dialects.form import Form
 from dialects.types import Dialect, Facts, JsonObject, Usage
+from pipeline.tracing import Hop, Trace
 from providers.wire import USUAL_TIMEOUTS, Timeouts, Upload
 from routing.ownership import FIRST_PAGE, Kind, Page
 from routing.snapshot import ApiKey, Credential, Integrity, Losses, Price, Route, Snapshot, Target
@@ -48,7 +49,8 @@ class Attempt(Struct, gc=False):
     `outcome`: "ok", a reason or code of failure, "client_gone", "given_up" (another call for the same
     request failed); `fault` names the failure's row in the catalogue of errors, "" for none. `reason`: why
     it was tried: "first", "retry", "after outage", ... `credential`: the label of the secret that was used.
-    `worked`: the provider has worked on it and may bill it, although its answer could not be used.
+    `worked`: the provider has worked on it and may bill it, although its answer could not be used. `hop`: its
+    span, None where there is no trace.
     """
 
     provider: str
@@ -62,6 +64,7 @@ class Attempt(Struct, gc=False):
     upstream_request_id: str | None = None
     seconds: float = 0.0
     worked: bool = False
+    hop: Hop | None = None
 
 
 class Charge(Struct, gc=False):
@@ -88,7 +91,8 @@ class Record(Struct):
     in nano-dollars; `semantic`: "hit" where a like question's answer was given, "shadow_hit" where it would
     have been; `similarity`: their cosine. `charge`: what is set aside for the call; None: it was not let in.
     Known when the call closes: `used`, what it is charged with, which may be an estimate where `usage` is
-    None; `price`, by which; `cost`, nano-dollars, None: a price is unknown.
+    None; `price`, by which; `cost`, nano-dollars, None: a price is unknown. `trace`: the request's span,
+    None where traces are not exported.
     """
 
     request_id: str
@@ -124,6 +128,7 @@ class Record(Struct):
     losses: Losses = "warn"
     dropped: list[str] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +224,7 @@ class Refusal(Struct, frozen=True, gc=False):
     code: str
     key_prefix: str
     team: str
+    trace: Trace | None = None
 
 
 class Body(Protocol):

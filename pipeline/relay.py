@@ -67,6 +67,7 @@ class Relay:
         self._translator = translator
         self._response = response
         self._attempt = attempt.attempt
+        self._said = None if self._attempt.hop is None else self._attempt.hop.said
         self._deadline = attempt.deadline
         self._framer = upstream.framer()
         self._tap = upstream.tap(strip_usage=not call.facts.include_usage)
@@ -219,6 +220,7 @@ class Relay:
         network cuts a stream must not decide what the client gets.
         """
         tap = self._tap
+        said = self._said
         translator = self._translator
         out: list[bytes] = []
         carried = self._begun or tap.content
@@ -227,6 +229,8 @@ class Relay:
                 if tap.finished:
                     break
                 tap.see(event)
+                if said is not None:
+                    said.see(event)
                 if translator is not None:
                     out.append(translator.event(event))
                 elif tap.keep(event):

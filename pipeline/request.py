@@ -17,6 +17,7 @@ from dialects.seals import foreign_reasoning
 from dialects.table import DIALECTS, TRANSLATORS
 from dialects.types import Dialect, JsonObject, ModelFacts, Translator
 from pipeline.call import Call
+from pipeline.tracing import Hop, sent_on
 from providers.wire import UpstreamRequest
 from routing.snapshot import Target
 
@@ -104,17 +105,21 @@ def _patch(call: Call, target: Target, model: str, removed: JsonObject) -> dict[
     return patch
 
 
-def upstream_request(call: Call, target: Target, exchange: Exchange) -> UpstreamRequest:
-    """What the transport sends."""
+def upstream_request(call: Call, target: Target, exchange: Exchange, hop: Hop | None) -> UpstreamRequest:
+    """What the transport sends. `hop`: the span by which the provider may go on with the call's trace."""
     provider = target.provider
     timeouts = call.timeouts
     left = call.deadline.remaining()
     first_byte = timeouts.first_byte_stream if call.facts.stream else timeouts.first_byte
     parcel = call.parcel
+    headers = _headers(call, target, exchange)
+    trace = call.record.trace
+    if hop is not None and trace is not None:
+        headers |= sent_on(trace, hop)
     return UpstreamRequest(
         method=parcel.method,
         url=provider.base_url + exchange.path + parcel.tail,
-        headers=_headers(call, target, exchange),
+        headers=headers,
         body=exchange.body if parcel.upload is None else parcel.upload,
         connect=min(timeouts.connect, left),
         first_byte=min(first_byte, left),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from pipeline.call import Record, Refusal
+from pipeline.tracing import Trace
 
 # A line stays short whatever a client makes up for names.
 _MAX_TEXT = 200
 _MAX_DROPPED = 20
+_NOT_TRACED: dict[str, str] = {}
 
 
 class Log(Protocol):
@@ -62,6 +64,7 @@ class RequestLog:
             attempts=[f"{a.provider}:{a.outcome}" for a in record.attempts],
             losses=record.losses if record.dropped else None,
             dropped=[name[:_MAX_TEXT] for name in record.dropped[:_MAX_DROPPED]] or None,
+            **(_NOT_TRACED if record.trace is None else _ids(record.trace)),
         )
 
     def refused(self, refusal: Refusal) -> None:
@@ -74,7 +77,13 @@ class RequestLog:
             code=refusal.code,
             key=refusal.key_prefix or None,
             team=refusal.team or None,
+            **(_NOT_TRACED if refusal.trace is None else _ids(refusal.trace)),
         )
+
+
+def _ids(trace: Trace) -> dict[str, str]:
+    """By which a line is found beside its trace."""
+    return {"trace_id": trace.trace_id, "span_id": trace.span_id}
 
 
 def _ms(seconds: float) -> float:

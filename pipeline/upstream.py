@@ -9,6 +9,7 @@ from functools import partial
 
 import orjson
 
+from dialects.answer_facts import AnswerFacts
 from dialects.as_stream import AS_STREAM
 from dialects.errors import INTERNAL, GatewayError, bad_request
 from dialects.media import PassedDialect
@@ -21,8 +22,9 @@ from pipeline.ledger import NOBODY, Ledger
 from pipeline.passed import passed
 from pipeline.relay import Try
 from pipeline.request import Exchange, known, translate, upstream_request
+from pipeline.tracing import Hop, Trace, new_span_id
 from providers.wire import Transport, UpstreamError, UpstreamResponse
-from routing.snapshot import Target
+from routing.snapshot import Provider, Target
 
 
 class Upstream:
@@ -48,6 +50,7 @@ class Upstream:
             started=time.monotonic(),
             reason=call.reason,
             credential=call.credential.label if call.credential else "",
+            hop=_hop(call.record.trace, target.provider, spoken),
         )
         call.record.attempts.append(attempt)
         # Before anything can cost money.
@@ -71,8 +74,7 @@ class Upstream:
             attempt.outcome = INTERNAL.name
             raise
         else:
-            if attempt.outcome == "pending":
-                attempt.outcome = "ok"
+            _answered(attempt, reply)
             return reply
         finally:
             attempt.seconds = time.monotonic() - attempt.started
@@ -81,7 +83,7 @@ class Upstream:
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, attempt: Attempt) -> Reply:
         transport = self._transports[target.provider.kind.transport]
         deadline = call.deadline.sooner(call.timeouts.total)
-        sending = transport.send(upstream_request(call, target, exchange))
+        sending = transport.send(upstream_request(call, target, exchange, attempt.hop))
         response = await (sending if call.parcel.upload is None else _in_time(sending, deadline))
         try:
             attempt.status = response.status
@@ -96,6 +98,20 @@ class Upstream:
         except BaseException:
             await response.aclose()
             raise
+
+
+def _answered(attempt: Attempt, reply: Reply) -> None:
+    if attempt.outcome == "pending":
+        attempt.outcome = "ok"
+    if attempt.hop is not None:
+        attempt.hop.carries = not isinstance(reply.body, bytes)
+
+
+def _hop(trace: Trace | None, provider: Provider, spoken: str) -> Hop | None:
+    if trace is None:
+        return None
+    said = AnswerFacts(spoken) if trace.sampled else None
+    return Hop(new_span_id(), provider.kind.name, provider.base_url, said)
 
 
 def dialect_for(call: Call, target: Target, model: str) -> str | None:

@@ -6,7 +6,7 @@ set -eu
 environment=$1
 shift
 
-for name in $(env | sed -n 's/^\(LLM_GATEWAY_[A-Z0-9_]*\)=.*/\1/p'); do unset "$name"; done
+for name in $(env | sed -nE 's/^((LLM_GATEWAY|OTEL)_[A-Z0-9_]*)=.*/\1/p'); do unset "$name"; done
 unset OPENAI_API_KEY ANTHROPIC_API_KEY
 
 data=$(mktemp -d)

@@ -70,6 +70,7 @@ class Embedders:
             key_prefix=call.caller.prefix,
             team=call.caller.team.name,
             revision=call.snapshot.revision,
+            trace=None if call.record.trace is None else call.record.trace.below(),
         )
         asked = Call(
             dialect=EMBEDDINGS,

@@ -70,9 +70,9 @@ _PATIENCE = 10.0
 
 
 class Ears:
-    """A book of the pipeline and of the door that keeps what it is told. `beside` is told of refusals too."""
+    """A book of the pipeline and of the door that keeps what it is told. So are `beside`, of refusals."""
 
-    def __init__(self, beside: Metrics) -> None:
+    def __init__(self, *beside: Any) -> None:
         self._beside = beside
         self.records: list[Record] = []
         self.refusals: list[Refusal] = []
@@ -87,7 +87,8 @@ class Ears:
 
     def refused(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)
-        self._beside.refused(refusal)
+        for book in self._beside:
+            book.refused(refusal)
 
 
 class Noted(LiveState):
@@ -126,9 +127,11 @@ class Kept:
 
 
 class LiveGateway:
-    """A gateway in a thread, in front of one fake upstream."""
+    """A gateway in a thread, in front of one fake upstream. `traces`: who makes spans of its calls."""
 
-    def __init__(self, fake: FakeUpstream, redis_url: str | None = None, **door: Any) -> None:
+    def __init__(
+        self, fake: FakeUpstream, redis_url: str | None = None, traces: Any = None, **door: Any
+    ) -> None:
         self.fake = fake
         self.key = issue()
         self.faults: list[BaseException] = []
@@ -155,7 +158,8 @@ class LiveGateway:
         book = LedgerBook(self.ledger)
         treasury = Treasury(self.counters, self.notices, limits, book)
         metrics = Metrics(self.registry)
-        self.ears = Ears(metrics)
+        traced = [] if traces is None else [traces]
+        self.ears = Ears(metrics, *traced)
         # The share of the memory that is in use, as the gateway sees it.
         self.memory = 0.0
         news = PressureNews(structlog.get_logger("test"), self.registry)
@@ -169,12 +173,15 @@ class LiveGateway:
         self.services = Services(
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh, self.date),
-            handler=build({"http": self.transport}, [metrics, book, self.ears], means, treasury, keeps),
+            handler=build(
+                {"http": self.transport}, [metrics, book, *traced, self.ears], means, treasury, keeps
+            ),
             book=self.ears,
             status=AlwaysReady(),
             pressure=self.pressure,
             fault=lambda _, error: self.faults.append(error),
             lingering=Lingering(),
+            tracing=traces,
         )
         self.door = Door(self.services, EXACT, PREFIXES, **door)
         self.port = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 for _name in list(os.environ):
-    if _name.startswith("LLM_GATEWAY_") or _name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+    if _name.startswith(("LLM_GATEWAY_", "OTEL_")) or _name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         del os.environ[_name]
 
 _folder = tempfile.mkdtemp(prefix="gateway-tests-")
