@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -43,9 +44,9 @@ class SpanCounts:
 
 
 class SpanQueue(Generic[Item]):
-    """`export` sends a batch and says how many spans it made and whether they arrived; it runs in a thread of
-    its own, and what it raises is a failure. `weigh`: the spans of one item. `give_up` makes a running export
-    end soon. `put` may be called from any thread."""
+    """`export` sends a batch and says whether it arrived; it runs in a thread of its own, and what it raises
+    is a failure. `weigh`: the spans of one item. `give_up` makes a running export end soon, and every later
+    one fail. `put` may be called from any thread."""
 
     def __init__(
         self,
@@ -75,11 +76,13 @@ class SpanQueue(Generic[Item]):
             self._counts.dropped.inc(self._weigh(item))
             return
         self._waiting.append(item)
-        if len(self._waiting) == self._bounds.batch:
+        if len(self._waiting) >= self._bounds.batch and not self._wake.is_set():
             self._wake.set()
 
     def stop(self, seconds: float = LAST_SECONDS) -> None:
         """Export what waits, for so long at most. Idempotent."""
+        if self._over:
+            return
         self._over = True
         self._wake.set()
         if self._thread.is_alive():
@@ -87,24 +90,33 @@ class SpanQueue(Generic[Item]):
         self._give_up()
         if self._thread.is_alive():
             self._thread.join(_GRACE)
-        while self._waiting:
-            self._counts.dropped.inc(self._weigh(self._waiting.popleft()))
+        self._counts.dropped.inc(sum(map(self._weigh, self._take(len(self._waiting)))))
 
     def _run(self) -> None:
         while not self._over:
             self._wake.wait(self._bounds.gather)
             self._wake.clear()
             self._send_all()
+        # What came while the last batch was on its way.
+        self._send_all()
 
     def _send_all(self) -> None:
         """All that waits now. What comes meanwhile is for the next time, so that batches fill up."""
         left = len(self._waiting)
         while left > 0:
-            batch = [self._waiting.popleft() for _ in range(min(left, self._bounds.batch))]
-            left -= len(batch)
+            batch = self._take(min(left, self._bounds.batch))
+            left -= self._bounds.batch
             spans = sum(map(self._weigh, batch))
             try:
                 arrived = self._export(batch)
             except Exception:  # noqa: BLE001 - a background loop: what one batch does must not end it
                 arrived = False
             (self._counts.exported if arrived else self._counts.failed).inc(spans)
+
+    def _take(self, most: int) -> list[Item]:
+        taken: list[Item] = []
+        # At the end of the process two threads may take.
+        with suppress(IndexError):
+            while len(taken) < most:
+                taken.append(self._waiting.popleft())
+        return taken

@@ -4,79 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import httpx2
 import pytest
-from prometheus_client import CollectorRegistry
 
-from gateway_project.otel_env import trace_settings
-from gateway_project.otlp import Traces
-from tests.support.collector import Collector, GrpcCollector, Kept, Seen
+from gateway_project.tests.traced import CANARY, PARENT, SAMPLED, TRACE, Traced, begin, pair
+from pipeline.call import Record
+from pipeline.spans import of_call, provider_name
+from pipeline.tracing import Trace
+from tests.support.collector import Collector
 from tests.support.fake_upstream import FakeUpstream
-from tests.support.live_gateway import LiveGateway
 from tests.support.upstream.script import Answer, Json, Reset
-
-TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-SAMPLED = f"00-{TRACE}-{PARENT}-01"
-CANARY = "canary-of-the-prompt"
-
-
-class Traced:
-    """A gateway whose spans go to a collector."""
-
-    def __init__(
-        self, gateway: LiveGateway, collector: Kept, traces: Traces, registry: CollectorRegistry
-    ) -> None:
-        self.gateway = gateway
-        self.collector = collector
-        self.traces = traces
-        self._registry = registry
-
-    def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
-        named = {"authorization": f"Bearer {self.gateway.key}", **headers}
-        return httpx2.post(self.gateway.url + path, json=body, headers=named, timeout=10)
-
-    def chat(self, model: str = "gpt-4o-mini", *, stream: bool = False, **headers: str) -> httpx2.Response:
-        body = {"model": model, "messages": [{"role": "user", "content": CANARY}], "stream": stream}
-        return self.post("/v1/chat/completions", body, **headers)
-
-    def count(self, outcome: str) -> float:
-        """Spans that came to this."""
-        return self._registry.get_sample_value("gateway_trace_spans_total", {"outcome": outcome}) or 0.0
-
-
-Start = Callable[..., Traced]
-
-
-def begin(stack: ExitStack, fake: FakeUpstream, kept: Collector | GrpcCollector, **environ: str) -> Traced:
-    """A traced gateway that runs until the stack is closed. `environ`: OTEL_ variables."""
-    stack.callback(kept.stop)
-    values = {"OTEL_EXPORTER_OTLP_ENDPOINT": kept.url, "OTEL_BSP_SCHEDULE_DELAY": "20", **environ}
-    problems: list[str] = []
-    settings = trace_settings(values, problems)
-    assert settings is not None
-    assert not problems
-    registry = CollectorRegistry()
-    traces = Traces(settings, registry)
-    traces.start()
-    stack.callback(traces.stop)
-    gateway = LiveGateway(fake, traces=traces).start()
-    stack.callback(gateway.stop)
-    return Traced(gateway, kept, traces, registry)
-
-
-@pytest.fixture
-def start(fake_upstream: FakeUpstream) -> Iterator[Start]:
-    """Starts a traced gateway of the test's own, whose spans go to `collector`."""
-    with ExitStack() as stack:
-
-        def make(collector: Collector | GrpcCollector | None = None, **environ: str) -> Traced:
-            return begin(stack, fake_upstream, collector or Collector(), **environ)
-
-        yield make
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +35,6 @@ def traced(shared: Traced, fake_upstream: FakeUpstream) -> Iterator[Traced]:
     yield shared
     shared.gateway.idle()
     assert not shared.gateway.faults
-
-
-def pair(spans: list[Seen]) -> tuple[Seen, Seen]:
-    """A server's span and its one attempt's."""
-    server, client = spans
-    assert (server.kind, client.kind) == ("server", "client")
-    return server, client
 
 
 def test_a_call_of_a_traced_client(traced: Traced, fake_upstream: FakeUpstream) -> None:
@@ -159,14 +93,6 @@ def test_what_its_spans_say(traced: Traced, fake_upstream: FakeUpstream) -> None
         }.items()
     )
     assert "http.request.resend_count" not in client.attributes
-
-
-def test_whose_spans_they_are(start: Start) -> None:
-    traced = start(OTEL_SERVICE_NAME="edge", OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=a%20b")
-    traced.chat()
-    resource = traced.collector.wait(2)[0].resource
-    assert (resource["service.name"], resource["deployment.environment.name"]) == ("edge", "a b")
-    assert resource["service.instance.id"]
 
 
 @pytest.mark.parametrize("model", ["gpt-4o-mini", "claude-haiku-4-5", "llama3.2"])
@@ -304,103 +230,6 @@ def test_a_client_that_is_not_sampled(traced: Traced, fake_upstream: FakeUpstrea
     assert {span.parent for span in traced.collector.wait(2) if span.kind == "server"} == {PARENT}
 
 
-def test_a_ratio(start: Start, fake_upstream: FakeUpstream) -> None:
-    traced = start(OTEL_TRACES_SAMPLER="parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG="0")
-    traced.chat()
-    assert (fake_upstream.last.header("traceparent") or "").endswith("-00")
-    # Who comes with a trace that is sampled is part of it whatever the ratio.
-    traced.chat(traceparent=SAMPLED)
-    assert {span.trace_id for span in traced.collector.wait(2)} == {TRACE}
-
-
-def test_a_ratio_that_asks_nobody(start: Start) -> None:
-    traced = start(OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG="0")
-    for parent in (SAMPLED, f"00-{TRACE}-{PARENT}-00"):
-        assert traced.chat(traceparent=parent).status_code == 200
-    traced.gateway.wait_record(2)
-    traced.traces.stop()
-    assert traced.collector.spans == []
-
-
-def test_nothing_that_is_said_or_secret_is_exported(start: Start) -> None:
-    traced = start()
-    for stream in (False, True):
-        traced.chat(stream=stream, traceparent=SAMPLED)
-    leaked = "sk-leaked-0123456789abcdef"
-    traced.chat(f"gpt-{leaked}")
-    traced.post("/v1/chat/completions", {}, authorization=f"Bearer {leaked}")
-    traced.gateway.wait_record(3)
-    traced.traces.stop()
-    out = b"".join(traced.collector.raw)
-    assert b"gpt-" in out
-    for secret in (CANARY, traced.gateway.key, "sk-openai-0123456789", leaked):
-        assert secret.encode() not in out
-
-
-def test_a_collector_that_is_down(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
-    collector = Collector()
-    collector.stop()
-    traced = start(collector)
-    assert traced.chat().status_code == 200
-    traced.gateway.wait(lambda: traced.count("failed") == 2)
-    assert traced.chat().status_code == 200
-
-
-def test_a_collector_that_refuses(start: Start) -> None:
-    traced = start()
-    assert isinstance(traced.collector, Collector)
-    traced.collector.status = 400
-    assert traced.chat().status_code == 200
-    traced.gateway.wait(lambda: traced.count("failed") == 2)
-    traced.collector.status = 200
-    traced.chat()
-    traced.collector.wait(2)
-
-
-def test_a_collector_that_is_silent(start: Start) -> None:
-    collector = Collector()
-    collector.silent = True
-    traced = start(collector, OTEL_BSP_MAX_QUEUE_SIZE="2")
-    traced.chat()
-    collector.heard.wait(10)
-    # One is on its way and two wait: there is room for no more, and nobody waits for it.
-    for _ in range(4):
-        assert traced.chat().status_code == 200
-    traced.gateway.wait_record(5)
-    assert traced.count("dropped") == 4
-    collector.released.set()
-    collector.wait(6)
-
-
-def test_what_waits_goes_out_at_the_end(start: Start) -> None:
-    traced = start(OTEL_BSP_SCHEDULE_DELAY="3600000")
-    traced.chat()
-    traced.gateway.wait_record()
-    assert traced.collector.spans == []
-    traced.traces.stop()
-    assert len(traced.collector.spans) == 2
-    assert traced.count("exported") == 2
-
-
-def test_over_grpc(start: Start) -> None:
-    traced = start(GrpcCollector(), OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
-    traced.chat(traceparent=SAMPLED)
-    server, client = pair(traced.collector.wait(2))
-    assert (server.trace_id, client.parent) == (TRACE, server.id)
-
-
-def test_headers_and_compression_are_the_exporters(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=of%20mine")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-    traced = start()
-    traced.chat()
-    traced.collector.wait(2)
-    assert isinstance(traced.collector, Collector)
-    sent = traced.collector.headers[0]
-    assert (sent["x-token"], sent["content-encoding"]) == ("of mine", "gzip")
-
-
 def test_a_client_that_leaves(traced: Traced, fake_upstream: FakeUpstream) -> None:
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "count:2000"}], "stream": True}
     headers = {"authorization": f"Bearer {traced.gateway.key}"}
@@ -409,3 +238,26 @@ def test_a_client_that_leaves(traced: Traced, fake_upstream: FakeUpstream) -> No
         next(reply.iter_bytes())
     server, client = pair(traced.collector.wait(2))
     assert (server["gateway.outcome"], server.error, client.error) == ("client_gone", None, None)
+
+
+def test_embeddings_of_the_gateways_own_are_below_the_request() -> None:
+    above = Trace(TRACE, PARENT, "", sampled=True, state="vendor=1", wall=1, began=1.0, method="POST")
+    record = Record("req_1-embedding", "embeddings", started=2.0, ended=3.0, trace=above.below())
+    (span,) = of_call(record)
+    assert (span.kind, span.parent_id, span.remote, span.trace.trace_id) == ("internal", PARENT, False, TRACE)
+    assert span.name == "embeddings"
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "name"),
+    [
+        ("openai_compatible", "https://api.groq.com/openai/v1", "groq"),
+        ("openai_compatible", "https://generativelanguage.googleapis.com/v1beta/openai", "gcp.gemini"),
+        ("openai_compatible", "https://api.x.ai.evil.example/v1", "openai_compatible"),
+        ("azure_openai", "https://mine.openai.azure.com/openai/v1", "azure.ai.openai"),
+        ("mistral", "https://proxy.example/v1", "mistral_ai"),
+        ("ollama", "http://localhost:11434", "ollama"),
+    ],
+)
+def test_what_providers_are_called(kind: str, url: str, name: str) -> None:
+    assert provider_name(kind, url) == name

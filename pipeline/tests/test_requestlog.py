@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from dialects.types import Usage
 from pipeline.call import Attempt, Record, Refusal
 from pipeline.requestlog import RequestLog
+from pipeline.tracing import Trace
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.live_gateway import LiveGateway
 from tests.support.surfaces import PAIRS, Pair, ask, send
@@ -90,6 +91,20 @@ def test_s48_a_line_stays_short_whatever_the_names(live: LiveGateway) -> None:
     record.dropped = ["f" * 10_000] * 10_000
     RequestLog(lines).closed(record)
     assert len(repr(lines.lines)) < 16_384
+
+
+def test_a_line_is_found_by_its_trace() -> None:
+    lines = Lines()
+    log = RequestLog(lines)
+    trace = Trace("4b" * 16, "00f067aa0ba902b7", "", sampled=False, state="", wall=0, began=0.0)
+    record = a_record()
+    log.closed(record)
+    record.trace = trace
+    log.closed(record)
+    log.refused(Refusal("req_2", "chat", 401, "invalid_api_key", "", "", trace))
+    without, *found = [fields for _, _, fields in lines.lines]
+    assert "trace_id" not in without
+    assert [(each["trace_id"], each["span_id"]) for each in found] == [("4b" * 16, "00f067aa0ba902b7")] * 2
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
