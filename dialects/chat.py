@@ -119,13 +119,15 @@ class ChatTap:
 
     def _chunk(self, chunk: Any, name: str) -> None:
         choices = chunk.get("choices")
+        error = chunk.get("error")
+        if error or (name == "error" and not choices):
+            # OpenRouter puts it beside a last choice, whose reason to finish is "error".
+            raise upstream_errors.from_event(error or chunk)
         if choices:
             for choice in choices:
                 self._choice(choice)
                 if choice.get("finish_reason"):
                     self.ended.add(choice.get("index", 0))
-        elif chunk.get("error") or name == "error":
-            raise upstream_errors.from_event(chunk.get("error") or chunk)
         usage = chunk.get("usage")
         if usage:
             self.usage = openai_usage(usage) or self.usage

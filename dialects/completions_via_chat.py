@@ -123,7 +123,7 @@ class CompletionsViaChat:
 
     def _choice(self, choice: JsonObject) -> JsonObject:
         message = choice["message"]
-        text = message.get("content")
+        text = _said(message.get("content"))
         refusal = message.get("refusal")
         said = text if type(text) is str else ""
         refused = not said and type(refusal) is str and bool(refusal)
@@ -147,10 +147,19 @@ class CompletionsViaChat:
         if refusal:
             self._refused.add(index)
         finish = choice.get("finish_reason")
+        # Some servers say "" until they have one.
+        finish = finish or None
         if finish is not None:
             finish = finish_reason(finish, refused=index in self._refused)
-        text = (delta.get("content") or "") + (refusal or "")
+        text = (_said(delta.get("content")) or "") + (refusal or "")
         return self._writer.piece(index, text, _entries(choice.get("logprobs")), finish)
+
+
+def _said(content: Any) -> Any:
+    """The text of content that some servers give in parts; what was thought has no place here."""
+    if type(content) is list:
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    return content
 
 
 def _entries(logprobs: Any) -> Any:

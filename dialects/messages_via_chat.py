@@ -16,7 +16,15 @@ from dialects.messages_via_chat_stream import (
     stop_reason,
     with_tier,
 )
-from dialects.parts import CallIds, answered_input, claude_id, invalid_answer, messages_usage, new_id
+from dialects.parts import (
+    CallIds,
+    answered_input,
+    claude_id,
+    invalid_answer,
+    messages_usage,
+    new_id,
+    thought_in,
+)
 from dialects.types import Event, JsonObject, ModelFacts, Usage
 
 # Fields of chat completions by their names here.
@@ -88,7 +96,9 @@ class MessagesViaChat:
             content += [{"type": "thinking", **{k: b[k] for k in ("thinking", "signature")}} for b in blocks]
         elif type(thoughts) is str and thoughts:
             content.append({"type": "thinking", "thinking": thoughts, "signature": ""})
-        text = _text(message.get("content"))
+        text, thought = _text(message.get("content"))
+        if thought:
+            content.append({"type": "thinking", "thinking": thought, "signature": ""})
         if text:
             content.append({"type": "text", "text": text})
         refusal = message.get("refusal")
@@ -122,10 +132,11 @@ class MessagesViaChat:
         }
 
 
-def _text(content: Any) -> str:
-    """An answer's text: a string, or the parts that some servers give."""
+def _text(content: Any) -> tuple[str, str]:
+    """What an answer says and what was thought in it: a string, or the parts that some servers give."""
     if type(content) is list:
-        return "".join(part["text"] for part in content if part.get("type") == "text")
+        said = "".join(part["text"] for part in content if part.get("type") == "text")
+        return said, "".join(map(thought_in, content))
     if content is not None and type(content) is not str:
         raise invalid_answer()
-    return content or ""
+    return content or "", ""

@@ -14,8 +14,10 @@ from dialects.parts import (
     CallIds,
     ToolNames,
     claude_id,
+    finish_word,
     messages_usage,
     new_id,
+    thought_in,
     truncated_answer,
 )
 from dialects.sse import escape, frame_json
@@ -101,7 +103,7 @@ class MessageEvents:
             out += self._delta(delta)
         finish = choice.get("finish_reason")
         if finish and type(finish) is str:
-            self._finish = finish
+            self._finish = finish_word(finish)
         return out
 
     def finish(self) -> bytes:
@@ -196,10 +198,7 @@ class MessageEvents:
 
     def _text(self, text: Any) -> bytes:
         if type(text) is list:
-            # Some servers give parts; those of another type are not text.
-            text = "".join(part["text"] for part in text if part.get("type") == "text")
-            if not text:
-                return b""
+            return self._parts(text)
         self._chars += len(text)
         if self._open == "text":
             return _DELTA % (self._index, _TEXT, escape(orjson.dumps(text)))
@@ -208,6 +207,17 @@ class MessageEvents:
             return b""
         out = self._drain_calls() + self._start({"type": "text", "text": ""})
         return out + _DELTA % (self._index, _TEXT, escape(orjson.dumps(text)))
+
+    def _parts(self, parts: list[JsonObject]) -> bytes:
+        """Content as some servers give it. What is neither said nor thought is no text."""
+        out = b""
+        for part in parts:
+            thought = thought_in(part)
+            if thought:
+                out += self._thoughts(thought)
+            elif part.get("type") == "text" and part["text"]:
+                out += self._text(part["text"])
+        return out
 
     def _is_within_call(self) -> bool:
         """True while a call is not whole: blocks come in sequence, so what is said then comes after it."""
@@ -317,8 +327,7 @@ class MessageEvents:
 
 def stop_reason(finish: Any, *, calls: bool, refused: bool) -> str:
     """Anthropic's word for a finish reason; an unknown one is the end of a turn."""
-    if type(finish) is not str or not finish:
-        raise truncated_answer()
+    finish = finish_word(finish)
     if refused and finish == "stop":
         return "refusal"
     reason = STOP_OF_FINISH.get(finish, "end_turn")

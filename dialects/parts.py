@@ -269,6 +269,38 @@ STOP_OF_FINISH: Mapping[str, str] = {
     "content_filter": "refusal",
 }
 
+# What servers say beside chat's own words. An unknown word is the end of a turn: clients read them so too.
+_FINISH_WORDS: Mapping[str, str] = {
+    "model_length": "length",
+    "max_tokens": "length",
+    "max_length": "length",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+}
+# An answer that ends so is none: the server broke it off.
+_BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled"})
+
+
+def finish_word(finish: Any) -> str:
+    """Why an answer of chat completions has ended, in chat's own words as far as it is known. Raises
+    GatewayError where nothing is said, or that it was broken off."""
+    if type(finish) is not str or not finish or finish in _BROKEN_OFF:
+        raise truncated_answer()
+    if finish in STOP_OF_FINISH:
+        return finish
+    word = finish.lower()
+    # Gemini adds which filter it was.
+    return "content_filter" if word.startswith("content_filter") else _FINISH_WORDS.get(word, finish)
+
+
+def thought_in(part: JsonObject) -> str:
+    """What a part of an answer's content holds that was thought and not said, as Mistral's models give it."""
+    thought = part.get("thinking") if part.get("type") == "thinking" else None
+    if type(thought) is list:
+        thought = "".join(inner["text"] for inner in thought if inner.get("type") == "text")
+    return thought if type(thought) is str else ""
+
+
 # --- Usage -------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from dialects.errors import GatewayError, bad_request
-from dialects.parts import new_id, truncated_answer
+from dialects.parts import finish_word, new_id
 from dialects.sse import escape, frame_json
 from dialects.types import JsonObject
 
@@ -191,8 +191,7 @@ class _Offsets:
 def finish_reason(reason: Any, *, refused: bool = False) -> str:
     """Chat's reason in the three words of legacy completions. A call of a tool, which nobody asked for, is a
     plain stop. Raises GatewayError where there is none."""
-    if type(reason) is not str:
-        raise truncated_answer()
+    reason = finish_word(reason)
     if refused and reason == "stop":
         return "content_filter"
     return reason if reason in _FINISHES else "stop"

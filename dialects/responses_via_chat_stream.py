@@ -9,7 +9,16 @@ import orjson
 
 from dialects.chat import openai_usage
 from dialects.errors import GatewayError
-from dialects.parts import new_id, parsed_arguments, responses_usage, sealed, shifted, truncated_answer
+from dialects.parts import (
+    finish_word,
+    new_id,
+    parsed_arguments,
+    responses_usage,
+    sealed,
+    shifted,
+    thought_in,
+    truncated_answer,
+)
 from dialects.responses_failed import failed
 from dialects.responses_via_chat_request import Plan
 from dialects.responses_via_chat_turns import FREE_TEXT
@@ -345,7 +354,7 @@ class ResponseEvents:
             out += self._delta(delta, choice.get("logprobs"))
         finish = choice.get("finish_reason")
         if finish and type(finish) is str:
-            self._finish = finish
+            self._finish = finish_word(finish)
         return out
 
     def finish(self) -> bytes:
@@ -450,13 +459,17 @@ class ResponseEvents:
 
     def _text(self, text: Any, logprobs: Any) -> bytes:
         if type(text) is list:
-            # Some servers give parts; those of another type are not text.
-            text = "".join(part["text"] for part in text if part.get("type") == "text")
-            if not text:
-                return b""
+            return b"".join(self._content(part) for part in text)
         out, message = self._message()
         self._chars += len(_string(text))
         return out + message.text(text, _logprobs(logprobs) if logprobs else [])
+
+    def _content(self, part: JsonObject) -> bytes:
+        """A part of the content, where a server gives parts. What is neither said nor thought is no text."""
+        thought = thought_in(part)
+        if thought:
+            return self._think(thought)
+        return self._text(part["text"], None) if part.get("type") == "text" and part["text"] else b""
 
     def _annotation(self, annotation: JsonObject) -> bytes:
         # It may come after a call, when the message that it is about is over.

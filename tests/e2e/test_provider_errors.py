@@ -194,6 +194,19 @@ IN_STREAM: list[Any] = [
         id="openai",
     ),
     pytest.param(
+        "openai",
+        sse(
+            {
+                "id": "x",
+                "error": {"message": f"No. {SECRETS}", "code": 503},
+                "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}],
+            }
+        ),
+        "overloaded",
+        "overloaded_error",
+        id="openrouter",
+    ),
+    pytest.param(
         "anthropic",
         sse(("error", envelope("anthropic", f"No. {SECRETS}", None, "overloaded_error"))),
         "overloaded",
