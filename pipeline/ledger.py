@@ -124,6 +124,7 @@ class LedgerBook:
             ",".join(record.dropped)[:MAX_DROPPED] if record.dropped else "",
             may_be_billed_twice(record, ends),
             ",".join(oddities(record)),
+            record.trace.trace_id if record.trace is not None else "",
         )
         attempts = [
             (

@@ -171,7 +171,7 @@ class RequestAdmin(_Scoped):
     # Names as the database has them, whole.
     export_columns = ("request_id", "at", *ENDING[1:])
     fieldsets = (
-        (None, {"fields": (("request_id", "at"), ("state", "paid", "reserved_paid"))}),
+        (None, {"fields": (("request_id", "at", "trace_id"), ("state", "paid", "reserved_paid"))}),
         ("Who and what", {"fields": (("team", "key", "surface"), ("model", "stream"))}),
         (
             "Where",

@@ -52,6 +52,7 @@ ENDING = (
     "dropped",
     "possible_double_bill",
     "flags",
+    "trace_id",
 )
 ATTEMPT = ("number", "state", "provider", "upstream_model", "credential", "reason")
 ATTEMPT_END = (*ATTEMPT, "outcome", "fault", "status", "upstream_request_id", "ms")

@@ -36,7 +36,8 @@ class RequestEntry(models.Model):
     `process`: whose it is while it is reserved. `rate_*`: the prices that were used, in pico-dollars per
     token (a dollar per million tokens is 1,000,000), None where unknown; `revision`: the configuration they
     are from. `cost`: None where a price was unknown. `saved`: what a cached answer would have cost. `flags`:
-    words with commas between, see docs/ledger.md.
+    words with commas between, see docs/ledger.md. `trace_id`: of the trace that the call was a part of, ""
+    where there was none, or the process died.
     """
 
     request_id = models.CharField(max_length=64)
@@ -87,6 +88,7 @@ class RequestEntry(models.Model):
     dropped = models.CharField(max_length=1000, blank=True, default="")
     possible_double_bill = models.BooleanField(default=False)
     flags = models.CharField(max_length=100, blank=True, default="")
+    trace_id = models.CharField("trace", max_length=32, blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = "request"

@@ -85,6 +85,7 @@ def ending(name: str = "req_1", attempts: int = 1, state: str = "settled", **cha
         "dropped": "",
         "possible_double_bill": False,
         "flags": "",
+        "trace_id": "4b" * 16,
         **changes,
     }
     made = [

@@ -47,6 +47,7 @@ def test_a_call_of_a_traced_client(traced: Traced, fake_upstream: FakeUpstream) 
     assert sent.values("traceparent") == [f"00-{TRACE}-{client.id}-01"]
     assert (sent.header("tracestate"), sent.header("baggage")) == ("vendor=1", None)
     assert not {"traceparent", "tracestate"} & set(reply.headers)
+    assert traced.gateway.ended()["trace_id"] == TRACE
 
 
 def test_what_its_spans_say(traced: Traced, fake_upstream: FakeUpstream) -> None:
