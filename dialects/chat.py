@@ -170,7 +170,7 @@ def openai_usage(usage: Any) -> Usage | None:
         completion = total - prompt
     if prompt is None or completion is None:
         return None
-    cache_read = part(detail(usage, "prompt_tokens_details", "cached_tokens"), prompt)
+    cache_read = part(_cached(usage), prompt)
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
@@ -178,6 +178,14 @@ def openai_usage(usage: Any) -> Usage | None:
         cache_write=part(detail(usage, "prompt_tokens_details", "cache_write_tokens"), prompt - cache_read),
         reasoning=part(detail(usage, "completion_tokens_details", "reasoning_tokens"), completion),
     )
+
+
+def _cached(usage: JsonObject) -> Any:
+    """Tokens of the prompt that a cache gave: where OpenAI says it, DeepSeek, or Moonshot."""
+    given = detail(usage, "prompt_tokens_details", "cached_tokens")
+    if given is None:
+        given = usage.get("prompt_cache_hit_tokens")
+    return usage.get("cached_tokens") if given is None else given
 
 
 def not_a_chunk() -> GatewayError:

@@ -151,6 +151,30 @@ def _read_whole(client: str, whole: Body) -> tuple[str, str]:
     return "".join(said), "".join(thought)
 
 
+@pytest.mark.parametrize(
+    ("more", "cached"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 6}}, 6),
+        ({"prompt_cache_hit_tokens": 6, "prompt_cache_miss_tokens": 4}, 6),
+        ({"prompt_cache_hit_tokens": 6, "prompt_tokens_details": {"cached_tokens": 7}}, 7),
+        ({"prompt_cache_hit_tokens": 6, "prompt_tokens_details": None}, 6),
+        ({"cached_tokens": 6}, 6),
+        ({"prompt_cache_hit_tokens": "6"}, 0),
+        ({"prompt_cache_hit_tokens": 600}, 10),
+        ({}, 0),
+    ],
+)
+def test_what_a_cache_gave_is_counted(more: Body, cached: int) -> None:
+    """As OpenAI, DeepSeek and Moonshot say it."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12, **more}
+    translator, _ = asked("messages", "chat", ASKED["messages"], "m")
+    told = translator.response({**_completion("hi", "stop"), "usage": usage})["usage"]
+    assert (told["input_tokens"], told["cache_read_input_tokens"]) == (10 - cached, cached)
+    translator, _ = asked("responses", "chat", ASKED["responses"], "m")
+    told = translator.response({**_completion("hi", "stop"), "usage": usage})["usage"]
+    assert (told["input_tokens"], told["input_tokens_details"]["cached_tokens"]) == (10, cached)
+
+
 def test_a_reason_that_is_still_empty_ends_nothing() -> None:
     raw = chat_stream(
         {"delta": {"content": "a"}, "finish_reason": ""},
