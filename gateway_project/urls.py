@@ -8,11 +8,13 @@ from django.views.generic import RedirectView
 
 from console.explain_page import explain_json, explain_page
 from gateway_project.scrape import metrics
+from routing.admin_lint import lint_page
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/explain/", admin.site.admin_view(explain_page), name="explain"),
     path("admin/explain.json", explain_json, name="explain_json"),
+    path("admin/lint/", admin.site.admin_view(lint_page), name="lint"),
     path("admin/", admin.site.urls),
     path("metrics", metrics),
     path("", include("apiv1.urls")),

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import structlog
 from django.apps import apps
@@ -71,6 +72,7 @@ from providers.sandbox import SandboxTransport
 from providers.transport import HttpTransport
 from providers.wire import Transport
 from routing.allowances import Budget
+from routing.apps import RoutingConfig
 from routing.loss_table import LossTable
 from routing.owned_table import OwnedTable
 from routing.snapshot import EMPTY, Snapshot
@@ -96,6 +98,16 @@ def equip(config: Config) -> None:
     """Hand the admin and the commands what they need of the secrets."""
     cast(ProvidersConfig, apps.get_app_config("providers")).vault = Vault(config.secrets.vault_keys)
     cast(AccountsConfig, apps.get_app_config("accounts")).hasher = KeyHasher(*config.secrets.peppers)
+    cast(RoutingConfig, apps.get_app_config("routing")).own_addresses = _own_addresses(config)
+
+
+def _own_addresses(config: Config) -> list[tuple[str, int]]:
+    found = [(config.host.lower(), config.port)]
+    if config.public_url is not None:
+        public = urlsplit(config.public_url)
+        port = public.port or (443 if public.scheme == "https" else 80)
+        found.append(((public.hostname or "").lower(), port))
+    return found
 
 
 class Gateway:

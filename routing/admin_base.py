@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
 from accounts.sheets import lines
+from routing.lint_now import tell
 from routing.revisions import Change, hold, publish
 
 _READS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -55,6 +56,11 @@ class Published(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
         hold()
         super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
+        """All rows of the page are saved: what is not well about them is said beside the usual message."""
+        super().save_related(request, form, formsets, change)
+        tell(request, form.instance)
 
     def construct_change_message(
         self,

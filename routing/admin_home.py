@@ -10,6 +10,7 @@ from django.urls import reverse_lazy
 from accounts.models import ApiKey
 from providers.kinds import KINDS
 from providers.models import Provider
+from routing.admin_lint import may_lint
 from routing.models import Revision, Route
 
 
@@ -47,6 +48,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "icon": "route",
                     "link": reverse_lazy("explain"),
                     "permission": may_explain,
+                },
+                {
+                    "title": "Check the configuration",
+                    "icon": "rule",
+                    "link": reverse_lazy("lint"),
+                    "permission": may_lint,
                 },
             ],
         },
@@ -115,6 +122,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         if user.has_perm(permission)
     ]
     context["explains"] = may_explain(request)
+    context["lints"] = may_lint(request)
     context["needy"] = _needy() if user.has_perm("providers.view_provider") else []
     context["revisions"] = (
         Revision.objects.filter(number__gt=0)[:8] if user.has_perm("routing.view_revision") else []

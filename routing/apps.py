@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from collections.abc import Collection
+from typing import cast
+
+from django.apps import AppConfig, apps
 
 
 class RoutingConfig(AppConfig):
-    """Sits above accounts and providers, and so registers their admin pages too."""
+    """Sits above accounts and providers, and so registers their admin pages too. `own_addresses`, hosts and
+    ports at which this gateway is reached, is set once at start."""
 
     name = "routing"
     verbose_name = "Routing"
     default_auto_field = "django.db.models.BigAutoField"
+    own_addresses: Collection[tuple[str, int]] = ()
+
+
+def own_addresses() -> Collection[tuple[str, int]]:
+    """Hosts and ports at which this gateway is reached, as far as its settings tell."""
+    return cast(RoutingConfig, apps.get_app_config("routing")).own_addresses

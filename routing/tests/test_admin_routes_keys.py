@@ -208,6 +208,8 @@ def test_whichever_button_is_pressed_shows_the_key(operator: Client, button: str
 
 
 def test_a_models_name_cannot_break_out_of_the_lines_to_copy(operator: Client) -> None:
+    # A route takes it, so that no warning names it as a model that nobody serves.
+    make_route("*", make_provider("ollama"))
     text = issue(operator, allowed_models="'$(reboot)'").content.decode()
     assert "reboot" not in text
     assert "gpt-4o-mini" in text
