@@ -14,12 +14,12 @@ from routing.admin_lint import may_lint
 from routing.models import Revision, Route
 
 
-def _item(title: str, icon: str, page: str, permission: str) -> dict[str, Any]:
+def _item(title: str, icon: str, page: str, permission: str, view: str = "changelist") -> dict[str, Any]:
     def may(request: HttpRequest) -> bool:
         user: Any = request.user
         return bool(user.has_perm(permission))
 
-    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{page}_changelist"), "permission": may}
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{page}_{view}"), "permission": may}
 
 
 def may_explain(request: HttpRequest) -> bool:
@@ -69,6 +69,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": "History",
             "items": [
+                _item("Usage", "bar_chart", "accounts_usageday", "accounts.view_usageday", "usage"),
                 _item("Requests", "receipt_long", "accounts_requestentry", "accounts.view_requestentry"),
                 _item("Usage by day", "calendar_month", "accounts_usageday", "accounts.view_usageday"),
                 _item("Revisions", "history", "routing_revision", "routing.view_revision"),

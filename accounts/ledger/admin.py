@@ -16,11 +16,13 @@ from django.core.paginator import Paginator
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
+from accounts.ledger import usage_page
 from accounts.ledger.admin_filters import (
     CodeFilter,
     DayFilter,
@@ -37,6 +39,7 @@ from accounts.ledger.admin_filters import (
 from accounts.ledger.charge import anew, budgets, dollars, given_back, parts
 from accounts.ledger.lines import ENDING
 from accounts.ledger.rows import AttemptEntry, RequestEntry, UsageDay
+from accounts.ledger.usage import asked
 from accounts.ledger.words import attempt_cost, attempt_used, explain
 from accounts.scope import seen_by, teams_of
 from accounts.sheets import MOST_ROWS, streamed
@@ -75,10 +78,13 @@ class _Scoped(_ReadOnly, ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return seen_by(request.user, super().get_queryset(request))
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+    def tell_of_no_team(self, request: HttpRequest) -> None:
         if teams_of(request.user) == frozenset():
             words = "You belong to no team, so you see nothing here. Whoever manages users can change that."
             self.message_user(request, words, messages.WARNING)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        self.tell_of_no_team(request)
         return super().changelist_view(request, extra_context)
 
 
@@ -304,6 +310,32 @@ class UsageDayAdmin(_Scoped):
         "cache_hits",
         "saved",
     )
+
+    def get_urls(self) -> Any:
+        pages = (("usage", self.usage_view), ("export", self.export_view))
+        return [
+            *(
+                path(f"{word}/", self.admin_site.admin_view(view), name=f"accounts_usageday_{word}")
+                for word, view in pages
+            ),
+            *super().get_urls(),
+        ]
+
+    def usage_view(self, request: HttpRequest) -> HttpResponse:
+        """Charts and tables of a span of days."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        self.tell_of_no_team(request)
+        shared = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Usage"}
+        more = usage_page.context(request, self.get_queryset(request))
+        return TemplateResponse(request, "admin/accounts/usageday/usage.html", {**shared, **more})
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """The sums of days that the page of usage is made of, as a stream of CSV."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        chosen = asked(request.GET.dict()).of(self.get_queryset(request))
+        return streamed("usage", chosen, self.csv_fields, "day")
 
     @admin.display(description="Cost", ordering="cost")
     def paid(self, obj: UsageDay) -> str:

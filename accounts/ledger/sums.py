@@ -38,8 +38,8 @@ _SUMS = (
     "ttft_ms",
     "ttft_count",
 )
-# Milliseconds. Each is at most twice the one before it up to a minute, so that a share of calls is known well
-# enough to be compared: within a few percent in between, as long as times are spread.
+# Milliseconds. Between which two of them a share of calls lies is known; a guess in between is near enough to
+# be set beside another day's: each is some one and a half times the one before it, twice at the ends.
 BOUNDS = (
     50,
     100,

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.django_db
 LIST = page("accounts_requestentry_changelist")
 DAYS = page("accounts_usageday_changelist")
 LOOK = ("accounts.view_requestentry", "accounts.view_usageday")
+USAGE = page("accounts_usageday_usage")
+BY = ("team", "key", "model")
 TEAMS = ("red", "green", "blue")
 
 
@@ -80,11 +82,15 @@ def seer(request: pytest.FixtureRequest, teams: dict[str, Team]) -> tuple[Client
 def found(text: str) -> set[str]:
     """The teams of which a page says anything: by name, key or model."""
     return {
-        name for name in TEAMS if f"req_{name}" in text or f"gw-{name}" in text or f"model-{name}" in text
+        name
+        for name in TEAMS
+        if any(word in text for word in (f"req_{name}", f"gw-{name}", f"model-{name}", f">{name}</"))
     }
 
 
-@pytest.mark.parametrize("url", [LIST, LIST + "?day=today", DAYS, DAYS + "?day=today"])
+@pytest.mark.parametrize(
+    "url", [LIST, LIST + "?day=today", DAYS, DAYS + "?day=today", *(f"{USAGE}?by={by}" for by in BY)]
+)
 def test_lists_and_their_filters(seer: tuple[Client, set[str]], url: str) -> None:
     client, seen = seer
     text = client.get(url).content.decode()
@@ -125,11 +131,28 @@ def test_chosen_rows_as_csv(seer: tuple[Client, set[str]]) -> None:
     assert found(answer.content.decode()) == seen
 
 
+@pytest.mark.parametrize("name", TEAMS)
+@pytest.mark.parametrize("by", BY)
+def test_usage_of_one(seer: tuple[Client, set[str]], teams: dict[str, Team], name: str, by: str) -> None:
+    client, seen = seer
+    for only in (f"team={teams[name].pk}", f"model=model-{name}", f"key={100 + teams[name].pk}"):
+        answer = client.get(f"{USAGE}?by={by}&{only}")
+        ((_, cost), *_) = answer.context["cards"]
+        assert cost == ("$0.000073" if name in seen else "$0.00")
+        assert len(answer.context["table"]) == (name in seen)
+
+
 def test_streams_of_csv(seer: tuple[Client, set[str]]) -> None:
     client, seen = seer
     for query in ("", *(f"?model=model-{name}" for name in TEAMS)):
         text = str(taken(client.get(page("accounts_requestentry_export") + query)))
         assert found(text) == (seen if not query else seen & {query.rpartition("-")[2]})
+
+
+def test_usage_as_csv(seer: tuple[Client, set[str]]) -> None:
+    client, seen = seer
+    head, *rows = taken(client.get(page("accounts_usageday_export")))
+    assert {row[head.index("team")] for row in rows} == seen
 
 
 def test_nobody_sees_more_because_a_team_is_gone(teams: dict[str, Team]) -> None:
