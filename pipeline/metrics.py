@@ -5,7 +5,7 @@ Labels are bounded: a route is named by its pattern, never by the model that a c
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -13,7 +13,9 @@ from dialects import errors
 from dialects.codes import OWN_CODES
 from dialects.errors import INTERNAL
 from pipeline.call import Record, Refusal
+from pipeline.children import Children
 from pipeline.ends import attempt_end, may_be_billed_twice
+from pipeline.genai_metrics import GenAiMetrics
 from providers.wire import Reason
 
 # A model answers in tens of milliseconds to minutes.
@@ -35,30 +37,12 @@ OK = 200
 STALLED = "client_stall"
 
 
-_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
-
-
-class Children(Generic[_Metric]):
-    """A metric's children by the values of their labels, each asked for once: looking one up is most of what
-    it costs to count a call. `labels` are as a metric takes them."""
-
-    def __init__(self, metric: _Metric) -> None:
-        self._metric: _Metric = metric
-        self._known: dict[tuple[str, ...], _Metric] = {}
-
-    def labels(self, *values: str) -> _Metric:
-        """The metric's child of these values."""
-        known = self._known.get(values)
-        if known is None:
-            known = self._known[values] = self._metric.labels(*values)
-        return known
-
-
 class Metrics:
     """A book of the pipeline (`opened`, `closed`) and of the door (`refused`)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._strange: set[str] = set()
+        self._genai = GenAiMetrics(registry)
         self._requests = Children(
             Counter(
                 "gateway_requests",
@@ -203,6 +187,7 @@ class Metrics:
             place = (surface, record.route, provider, record.losses)
             self._dropped.labels(*place).inc(len(record.dropped))
         self._count_tokens(record)
+        self._genai.closed(record)
 
     def refused(self, refusal: Refusal) -> None:
         """A request that was refused at the door, or by the server before it, and never became a call."""
