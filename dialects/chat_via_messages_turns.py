@@ -14,6 +14,7 @@ from dialects.parts import (
     claude_id,
     data_url,
     image_type,
+    is_text,
     is_web_url,
     tool_input,
 )
@@ -190,7 +191,7 @@ class Turns:
         source: JsonObject
         if media.type == "application/pdf":
             source = {"type": "base64", "media_type": media.type, "data": media.data}
-        elif media.type.startswith("text/"):
+        elif is_text(media.type):
             source = {"type": "text", "media_type": "text/plain", "data": _decoded(media.data, where)}
         else:
             raise _unsupported(f"{where}.file.file_data", "files must be PDF or text")

@@ -21,6 +21,7 @@ from dialects.parts import (
     chat_usage,
     data_url,
     invalid_answer,
+    is_text,
     new_id,
     titled,
     tool_arguments,
@@ -513,7 +514,7 @@ def _file(file: Any, where: str) -> str:
             f"'{where}.file' must carry its data: files kept at another provider cannot be read.", where
         )
     media = data_url(data)
-    if media is None or not media.type.startswith("text/"):
+    if media is None or not is_text(media.type):
         raise _no_document(where)
     return titled(file.get("filename"), ollama.text_of_data(media.data, where))
 

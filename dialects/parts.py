@@ -86,14 +86,28 @@ class Media(NamedTuple):
 
 
 def data_url(url: str) -> Media | None:
-    """The media in a base64 `data:` URL; None for any other address."""
-    if not url.startswith("data:"):
+    """The media in a base64 `data:` URL; None for any other address. Base64 may be broken into lines."""
+    if url[:5].lower() != "data:":
         return None
     head, comma, data = url.partition(",")
-    if not comma or not head.endswith(";base64"):
+    if not comma or not head.lower().endswith(";base64"):
         return None
     kind = head[5:-7].partition(";")[0].strip().lower()
+    if "\n" in data:
+        data = data.replace("\r", "").replace("\n", "")
     return Media("image/jpeg" if kind == "image/jpg" else kind, data.strip())
+
+
+# Media types of text that do not begin with "text/".
+_TEXTS = frozenset(
+    f"application/{name}"
+    for name in ("json", "x-ndjson", "jsonl", "xml", "yaml", "x-yaml", "toml", "javascript", "sql", "x-sh")
+)
+
+
+def is_text(media_type: str) -> bool:
+    """True for documents that a model can be given as text."""
+    return media_type.startswith("text/") or media_type in _TEXTS or media_type.endswith(("+json", "+xml"))
 
 
 # How the usual formats begin in base64.
@@ -115,7 +129,7 @@ def image_type(media: Media) -> str:
 
 
 def is_web_url(url: str) -> bool:
-    return url.startswith(("https://", "http://"))
+    return url[:8].lower().startswith(("https://", "http://"))
 
 
 # --- Tools -------------------------------------------------------------------------------------------
