@@ -92,6 +92,7 @@ def _shown(said: Explanation) -> dict[str, Any]:
                 "share": f"{each.first:.0%}" if each.state == "candidate" else "",
                 "cost": dollars(each.cost),
                 "dropped": ", ".join(each.dropped or ()),
+                "limits": [_allowance(limit) for limit in each.limits],
             }
             for each in said.targets
         ],

@@ -20,8 +20,9 @@ from pipeline.call import Call, Record
 from pipeline.explanation import Allowance, Explanation, KeySaid, Means, Question, RouteSaid, TargetSaid
 from pipeline.failover import common_word
 from pipeline.prices import NO_PRICE, cost
+from pipeline.provider_limits import provider_plea
 from pipeline.request import translate
-from pipeline.reservation import Expected, counters, expected, plea
+from pipeline.reservation import Expected, Plea, expected, plea
 from pipeline.upstream import dialect_for
 from routing.allowances import Budget, Limit, period_end
 from routing.fit import unfit
@@ -52,13 +53,12 @@ def explain(snapshot: Snapshot, question: Question, means: Means) -> Explanation
         outcome="",
         live=means.live is not None,
         key=_key(key, call.facts.model, means.now) if key else None,
-        limits=list(_allowances(call, likely, means)) if key else [],
+        limits=list(_allowances(plea(call, likely, means.now.timestamp()), likely, means)) if key else [],
         route=_route(chosen),
         targets=list(_targets(chosen, shares, call, question, likely)),
         panic=chosen.panic,
     )
-    if means.live is not None:
-        _now(said.targets, chosen, means.live)
+    _now(said.targets, chosen, call, likely, means)
     said.outcome = _outcome(said)
     return said
 
@@ -144,11 +144,9 @@ def _route(chosen: Plan) -> RouteSaid | None:
     )
 
 
-def _allowances(call: Call, likely: Expected, means: Means) -> Iterator[Allowance]:
-    now = means.now.timestamp()
-    asked = plea(call, likely, now)
+def _allowances(asked: Plea, likely: Expected, means: Means) -> Iterator[Allowance]:
     asks = asked.demand.asks
-    began = {each.budget.id: each.start for each in counters(call.caller, now)}
+    began = {each.budget.id: each.start for each in asked.budgets}
     counted = means.counted(asks) if means.counted and asks else [None] * len(asks)
     for row, ask, used in zip(asked.rows, asks, counted, strict=True):
         if means.hides(row):
@@ -241,13 +239,16 @@ def _translated(said: TargetSaid, target: Target, call: Call, question: Question
         said.dropped = list(call.record.dropped)
 
 
-def _now(targets: Iterable[TargetSaid], chosen: Plan, live: Live) -> None:
-    route = chosen.route
-    if route is None:
-        return
-    rows = {target.id: target for target in route.targets}
+def _now(targets: Iterable[TargetSaid], chosen: Plan, call: Call, likely: Expected, means: Means) -> None:
+    """What is known of each target at this moment."""
+    rows = {target.id: target for target in chosen.route.targets} if chosen.route else {}
     for said in targets:
-        said.in_flight = live.condition(rows[said.id]).in_flight
+        target = rows[said.id]
+        asked = provider_plea(call, target)
+        if asked is not None:
+            said.limits = list(_allowances(asked, likely, means))
+        if means.live is not None:
+            said.in_flight = means.live.condition(target).in_flight
 
 
 def _outcome(said: Explanation) -> str:
@@ -273,6 +274,9 @@ def _first(said: Explanation, able: Sequence[TargetSaid]) -> str:
     willing = [each for each in able if not each.refuses and not (strict and each.dropped)]
     if not willing:
         return "Refused with 400: it cannot travel to any of the targets."
+    willing = [each for each in willing if not each.is_at_its_limit]
+    if not willing:
+        return "Refused with 429: the providers' limits have no room for it."
     likeliest = max(willing, key=lambda each: each.first)
     share = f" ({likeliest.first:.0%} of such requests)" if 0 < likeliest.first < 0.995 else ""
     return f"It goes to {likeliest.provider}/{likeliest.model} first{share}."

@@ -82,7 +82,7 @@ class TargetSaid(Struct):
     asked in, None where it cannot do such a request at all; `passes`: the client's bytes go through.
     `dropped`: the client's fields that cannot travel; `refuses`: the 400 that the client would get; both None
     where no body was given or nothing stands in the way. `cost`: nano-dollars at most, None: a price is
-    unknown."""
+    unknown. `limits`: those of its provider, at which it is passed over and the next one asked."""
 
     id: int
     provider: str
@@ -100,6 +100,11 @@ class TargetSaid(Struct):
     cost: int | None = None
     at_once: int | None = None
     in_flight: int | None = None
+    limits: list[Allowance] = []
+
+    @property
+    def is_at_its_limit(self) -> bool:
+        return any(each.fits is False for each in self.limits)
 
 
 class RouteSaid(Struct):

@@ -14,6 +14,22 @@ from pipeline.stores import Demand
 from routing.snapshot import Target
 
 
+def provider_plea(call: Call, target: Target) -> Plea | None:
+    """What the limits of the target's provider have to say about the next attempt; None: nothing."""
+    limits = target.provider.limits
+    if not limits:
+        return None
+    key, model = call.caller, call.facts.model
+    rows = tuple(each for each in limits if each.is_for(key.team.id, key.id) and each.covers(model))
+    if not rows:
+        return None
+    tag = f"provider{target.provider.id}"
+    likely = expected(call, priced=False)
+    attempt = len(call.record.attempts)
+    demand = Demand(f"{call.id}>{attempt}", tag, tuple(ask(row, tag, likely) for row in rows))
+    return Plea(demand, rows)
+
+
 class ProviderLimits:
     """A provider without limits pays for none of it."""
 
@@ -24,18 +40,9 @@ class ProviderLimits:
     async def admit(self, call: Call, target: Target) -> GatewayError | None:
         """Why this target cannot take the call now, None where it can: then what it may use is reserved, and
         settled when the call closes."""
-        limits = target.provider.limits
-        if not limits:
+        plea = provider_plea(call, target)
+        if plea is None:
             return None
-        key, model = call.caller, call.facts.model
-        rows = tuple(each for each in limits if each.is_for(key.team.id, key.id) and each.covers(model))
-        if not rows:
-            return None
-        tag = f"provider{target.provider.id}"
-        likely = expected(call, priced=False)
-        attempt = len(call.record.attempts)
-        demand = Demand(f"{call.id}>{attempt}", tag, tuple(ask(row, tag, likely) for row in rows))
-        plea = Plea(demand, rows)
         verdict = await self._counters.decide(plea)
         if not verdict.admitted:
             return refusal(plea, verdict, self._metrics)

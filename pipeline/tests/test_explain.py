@@ -228,3 +228,15 @@ def test_it_is_the_plan_of_the_call_itself_with_session_and_key() -> None:
     by = snapshot(*(Target(number, OPENAI, str(number)) for number in range(1, 6)), affinity="key")
     said = told(by)
     assert sorted(each.first for each in said.targets) == [0, 0, 0, 0, 1]
+
+
+def test_a_provider_at_its_limit_is_passed_over() -> None:
+    limited = replace(OPENAI, limits=(Limit(7, "requests", 10),))
+    by = snapshot(Target(1, limited, "gpt-4o"), Target(2, ANTHROPIC, "claude-opus-4-5", tier=1))
+    assert told(by).outcome == "It goes to openai/gpt-4o first."
+    full = told(by, counted=lambda asks: [10 for _ in asks])
+    assert [(each.id, each.left, each.fits) for each in full.targets[0].limits] == [(7, 0, False)]
+    assert full.targets[1].limits == []
+    assert full.outcome == "It goes to anthropic/claude-opus-4-5 first."
+    only = told(snapshot(Target(1, limited, "gpt-4o")), counted=lambda asks: [10 for _ in asks])
+    assert only.outcome == "Refused with 429: the providers' limits have no room for it."

@@ -103,6 +103,7 @@ def _target(said: TargetSaid) -> str:
     parts += [f"tier {said.tier}, weight {said.weight}"]
     parts += [said.reason] if said.reason else []
     parts += [f"asked although {said.lacking}"] if said.lacking else []
+    parts += [f"provider's {_allowance(limit)}" for limit in said.limits]
     parts += [f"in {said.spoken}"] if said.spoken else []
     if said.refuses:
         parts.append(f"refuses: {said.refuses}")
