@@ -25,6 +25,7 @@ _QUIET = {
     "daphne": logging.WARNING,
     "twisted": logging.WARNING,
     "axes": logging.WARNING,
+    "urllib3": logging.WARNING,
 }
 _STDERR = 2
 # One line must not fill a disk: a text beyond this is cut.

@@ -14,7 +14,9 @@ import pytest
 from gateway_project.tests.traced import CANARY, PARENT, SAMPLED, TRACE, Traced, begin, pair
 from pipeline.call import Record
 from pipeline.spans import of_call, provider_name
+from pipeline.tests.caching import settled
 from pipeline.tracing import Trace
+from routing.caching import Caching
 from tests.support.collector import Collector
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.upstream.script import Answer, Json, Reset
@@ -188,6 +190,28 @@ def test_what_is_no_call(traced: Traced) -> None:
     spans = traced.collector.wait(2)
     assert [span.name for span in spans[:1]] == ["GET /v1/models"]
     assert {span["gateway.surface"] for span in spans} == {"models"}
+
+
+def test_an_answer_from_the_cache(traced: Traced) -> None:
+    gateway = traced.gateway
+    gateway.use(gateway.snapshot([gateway.route("*", gateway.provider("openai"), caching=Caching())]))
+    traced.chat()
+    pair(traced.collector.wait(2))
+    settled(gateway)
+    traced.chat()
+    (*_, hit) = traced.collector.wait(3)
+    assert (hit.kind, hit["gateway.cache"], hit["gateway.attempts"]) == ("server", "hit", 0)
+
+
+def test_several_prompts_in_one_request(traced: Traced) -> None:
+    body = {"model": "claude-haiku-4-5", "prompt": ["one", "two"], "max_tokens": 9}
+    assert traced.post("/v1/completions", body).status_code == 200
+    server, *each = traced.collector.wait(3)
+    assert [span.parent for span in each] == [server.id] * 2
+    assert {span["gen_ai.operation.name"] for span in each} == {"text_completion"}
+    # What both have used together is no single one's.
+    assert server["gateway.usage.output_tokens"] > 0
+    assert not [span for span in each if "gen_ai.usage.output_tokens" in span.attributes]
 
 
 def test_sound_and_pictures(traced: Traced) -> None:
