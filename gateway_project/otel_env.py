@@ -20,7 +20,7 @@ SAMPLERS = (
     "traceidratio",
 )
 _PROTOCOLS: Mapping[str, Protocol] = {"http/protobuf": "http/protobuf", "grpc": "grpc"}
-_COMPRESSIONS = ("none", "gzip", "deflate")
+COMPRESSIONS = ("none", "gzip", "deflate")
 # Read by the exporter itself, checked here, so that a start tells what is wrong.
 _FILES = ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x3c\x3e-\x7e]{1,255}")
@@ -30,10 +30,11 @@ _KEY = re.compile(r"[\x21-\x2b\x2d-\x3c\x3e-\x7e]{1,255}")
 class TraceSettings:
     """Where traces go and which. `endpoint`: the whole address that the protocol posts to. `queue`: requests
     that may wait, `batch`: in one export, `gather`: seconds between two. Headers, which may hold a secret,
-    timeout, compression and certificates are the exporter's to read."""
+    timeout and certificates are the exporter's to read."""
 
     endpoint: str = field(repr=False)
     protocol: Protocol
+    compression: str
     sampler: str
     ratio: float
     service: str
@@ -70,6 +71,7 @@ class _Reader:
         return TraceSettings(
             endpoint=self._endpoint(wanted, whole=protocol == "grpc" or wanted == own),
             protocol=_PROTOCOLS.get(protocol, "http/protobuf"),
+            compression=self._compression(),
             # A client that samples its trace wants all of it, and one that does not, none.
             sampler=self._choice("OTEL_TRACES_SAMPLER", SAMPLERS, SAMPLERS[0]),
             ratio=self._ratio(),
@@ -92,6 +94,10 @@ class _Reader:
         if value not in choices:
             self._problems.append(f"{name}: {value!r} is not one of {', '.join(choices)}")
         return value
+
+    def _compression(self) -> str:
+        own, shared = self._exporter("COMPRESSION")
+        return self._choice(own if self._text(own) else shared, COMPRESSIONS, "none")
 
     def _number(self, name: str, default: int, most: int) -> int:
         text = self._text(name)
@@ -139,8 +145,6 @@ class _Reader:
         return found
 
     def _check_exporter(self) -> None:
-        for name in self._exporter("COMPRESSION"):
-            self._choice(name, _COMPRESSIONS, "none")
         for name in self._exporter("TIMEOUT"):
             text = self._text(name)
             if text and not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):

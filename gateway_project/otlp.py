@@ -42,6 +42,7 @@ _EXPORTERS = {
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
 }
+_COMPRESSIONS = {"none": "NoCompression", "gzip": "Gzip", "deflate": "Deflate"}
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.INTERNAL}
 _UNSET = Status(StatusCode.UNSET)
 _SCOPE = InstrumentationScope("llm-gateway")
@@ -63,9 +64,7 @@ class Traces:
 
     def __init__(self, settings: TraceSettings, registry: CollectorRegistry) -> None:
         self._sampler = _sampler(settings)
-        self._exporter: SpanExporter = import_module(_EXPORTERS[settings.protocol]).OTLPSpanExporter(
-            endpoint=settings.endpoint
-        )
+        self._exporter = _exporter(settings)
         self._resource = _resource(settings)
         self._queue: SpanQueue[Record | Answered] = SpanQueue(
             self._export,
@@ -191,6 +190,14 @@ def _cleaned(attributes: Attributes) -> dict[str, str | int | float | bool | lis
 def _text(text: str) -> str:
     # Half a surrogate pair is no Unicode, and would take a whole batch with it.
     return clean(text.encode("utf-8", "replace").decode())
+
+
+def _exporter(settings: TraceSettings) -> SpanExporter:
+    exporters = import_module(_EXPORTERS[settings.protocol])
+    # Read by itself, the one of gRPC takes the standard's "none" for an error.
+    compression = getattr(exporters.Compression, _COMPRESSIONS[settings.compression])
+    made: SpanExporter = exporters.OTLPSpanExporter(endpoint=settings.endpoint, compression=compression)
+    return made
 
 
 def _sampler(settings: TraceSettings) -> Sampler:

@@ -46,6 +46,7 @@ def test_defaults() -> None:
     assert settings() == TraceSettings(
         endpoint="http://collector:4318/v1/traces",
         protocol="http/protobuf",
+        compression="none",
         sampler="parentbased_always_on",
         ratio=1.0,
         service="llm-gateway",
@@ -65,6 +66,12 @@ VALUES: list[tuple[dict[str, str], str, Any]] = [
         "http/protobuf",
     ),
     ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://t.example/in"}, "endpoint", "https://t.example/in"),
+    ({"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, "compression", "gzip"),
+    (
+        {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "none"},
+        "compression",
+        "none",
+    ),
     ({"OTEL_TRACES_SAMPLER": "traceidratio"}, "sampler", "traceidratio"),
     ({"OTEL_TRACES_SAMPLER_ARG": "0.25"}, "ratio", 0.25),
     ({"OTEL_SERVICE_NAME": "edge"}, "service", "edge"),

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from gateway_project.otel_env import COMPRESSIONS
 from gateway_project.tests.traced import CANARY, PARENT, SAMPLED, TRACE, Start, Traced, begin, pair
 from tests.support.collector import Collector, GrpcCollector
 from tests.support.fake_upstream import FakeUpstream
@@ -110,17 +111,20 @@ def test_what_waits_goes_out_at_the_end(start: Start) -> None:
     assert traced.count("exported") == 2
 
 
-def test_over_grpc(start: Start) -> None:
-    traced = start(GrpcCollector(), OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_over_grpc(start: Start, monkeypatch: pytest.MonkeyPatch, compression: str) -> None:
+    said = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_COMPRESSION": compression}
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    traced = start(GrpcCollector(), **said)
     traced.chat(traceparent=SAMPLED)
     server, client = pair(traced.collector.wait(2))
     assert (server.trace_id, client.parent) == (TRACE, server.id)
 
 
-def test_headers_and_compression_are_the_exporters(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_and_compression(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-token=of%20mine")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-    traced = start()
+    traced = start(OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
     traced.chat()
     traced.collector.wait(2)
     assert isinstance(traced.collector, Collector)
