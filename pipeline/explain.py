@@ -19,7 +19,6 @@ from dialects.types import Usage
 from pipeline.call import Call, Record
 from pipeline.explanation import Allowance, Explanation, KeySaid, Means, Question, RouteSaid, TargetSaid
 from pipeline.failover import common_word
-from pipeline.prices import NO_PRICE, cost
 from pipeline.provider_limits import provider_plea
 from pipeline.request import translate
 from pipeline.reservation import Expected, Plea, expected, plea
@@ -27,6 +26,7 @@ from pipeline.upstream import dialect_for
 from routing.allowances import Budget, Limit, period_end
 from routing.fit import unfit
 from routing.plan import CALM, Chance, Condition, Live, Plan, allowed, plan
+from routing.prices import NO_PRICE, cost
 from routing.snapshot import ApiKey, Snapshot, Target, Team
 
 # Drawings of the plan of which the shares are told: the standard error is 1.6 points at the most.

@@ -11,7 +11,7 @@ from accounts.ledger.lines import MAX_CODE, MAX_DROPPED, MAX_NAME
 from dialects.types import Usage
 from pipeline.call import Charge, Record
 from pipeline.ends import attempt_end, may_be_billed_twice, oddities, request_end
-from pipeline.prices import rates
+from routing.prices import rates
 from routing.snapshot import Price
 
 # Beyond these no single request can be: a trillion tokens, a million dollars. Sums of such rows still fit.

@@ -10,10 +10,10 @@ from msgspec import Struct
 from dialects import estimate
 from dialects.types import Usage
 from pipeline.call import Call
-from pipeline.prices import cost
 from pipeline.stores import Ask, Demand, Verdict
 from routing.allowances import Budget, Limit, period_end, period_start
 from routing.plan import match
+from routing.prices import cost
 from routing.snapshot import ApiKey, Price
 
 # What an answer is reserved at where the client sets no cap. Most are shorter. Models can say many times

@@ -15,8 +15,8 @@ import pytest
 
 from dialects.types import ModelFacts
 from pipeline.call import Record
-from pipeline.prices import cost
 from routing.allowances import NANO, Budget, Limit
+from routing.prices import cost
 from routing.snapshot import CatalogueModel, Price
 from tests.e2e.prompts import user
 from tests.e2e.raising import every_sdk, every_way, raised, read_broken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dialects.types import Usage
-from pipeline.prices import cost
+from routing.prices import cost
 from routing.snapshot import Price
 
 MINI = Price(input=0.15, output=0.6, cache_read=0.075)
