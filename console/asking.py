@@ -13,7 +13,6 @@ from accounts.ledger.sums import spent
 from console.apps import Running
 from dialects.chat import CHAT
 from dialects.errors import GatewayError
-from dialects.estimate import CHARS_PER_TOKEN
 from dialects.parse import parse_json, without_bom
 from dialects.table import DIALECTS
 from dialects.types import Dialect, Facts, JsonObject
@@ -23,6 +22,7 @@ from providers.crypto import Vault
 from routing.allowances import Budget, Limit
 from routing.history import UnknownRevisionError
 from routing.loader import compile_tables
+from routing.recent import facts_of
 from routing.revisions import latest
 from routing.rewind import RewindError, as_of
 from routing.snapshot import ApiKey, Snapshot
@@ -42,8 +42,6 @@ SURFACES = (
     "moderations",
     "rerank",
 )
-# All of these prompts stand in one context.
-_ONE_PROMPT = frozenset({"chat", "messages", "responses"})
 _NOT_LIVE = "Live state is not known here: breakers, places, latencies and what is used of limits."
 _MAX_DIGITS = 18
 
@@ -176,14 +174,12 @@ def _body(asked: Asked) -> JsonObject | None:
 
 
 def _facts(row: RequestEntry, model: str) -> Facts:
-    """What the ledger remembers of a request."""
-    tokens = row.reserved_input or row.input_tokens
-    return Facts(
-        model=model or row.model,
+    return facts_of(
+        row.surface,
+        model or row.model,
         stream=row.stream,
-        max_tokens=row.reserved_output or None,
-        prompt_chars=tokens * CHARS_PER_TOKEN,
-        one_prompt=row.surface in _ONE_PROMPT,
+        tokens=row.reserved_input or row.input_tokens,
+        answer=row.reserved_output,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -16,13 +16,18 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
+from accounts.scope import teams_of
 from routing.history import Place, UnknownRevisionError, before_and_after
+from routing.impact_words import sections
 from routing.models import Revision
+from routing.rehearsal import preview, rehearsed
 from routing.revisions import describe
 from routing.rewind import Outcome, RewindError, name, restore, undo
 
 # Who may take back what others have done.
 MAY_REWIND = "routing.change_revision"
+# Who is told what it would have done to requests.
+MAY_SEE_REQUESTS = "accounts.view_requestentry"
 
 
 class RevisionAdmin(ModelAdmin):
@@ -89,15 +94,14 @@ class RevisionAdmin(ModelAdmin):
         chosen = _chosen(request)
         try:
             objects = _objects(number) if way == "undo" else []
-            with transaction.atomic():
+            with nullcontext() if request.method == "POST" else rehearsed() as rehearsal:
                 outcome = _WAYS[way](number, author, chosen)
-                transaction.set_rollback(request.method != "POST")
         except (RewindError, UnknownRevisionError) as error:
             return self._page(request, number, {"way": way, "problems": str(error).splitlines()})
-        if request.method != "POST":
-            return self._page(
-                request, number, {"way": way, "outcome": _told(outcome), "objects": objects, "chosen": chosen}
-            )
+        if rehearsal is not None:
+            seen = sections(preview(rehearsal, teams_of(user))) if user.has_perm(MAY_SEE_REQUESTS) else None
+            told = {"outcome": _told(outcome), "objects": objects, "chosen": chosen, "impact": seen}
+            return self._page(request, number, {"way": way, **told})
         for note in outcome.notes:
             messages.warning(request, note)
         if outcome.revision is None:

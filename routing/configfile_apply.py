@@ -90,14 +90,6 @@ def apply(document: Parsed, means: Means, *, author: str, reason: str) -> Outcom
         return Outcome(run.changes, run.notes, publish(author, reason, run.changes))
 
 
-def dry_run(document: Parsed, means: Means) -> Outcome:
-    """What `apply` would change, found by doing it and taking it back. Raises ConfigError."""
-    with transaction.atomic():
-        run = bring(document, means)
-        transaction.set_rollback(True)
-    return Outcome(run.changes, run.notes)
-
-
 def bring(document: Parsed, means: Means) -> Run:
     """Apply within the caller's transaction, which publishes. Raises ConfigError; then roll back."""
     applier = _Applier(means)

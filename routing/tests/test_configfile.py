@@ -19,10 +19,11 @@ from accounts.models import ApiKey, Team
 from providers.apps import vault
 from providers.models import CatalogueModel, Credential, Provider
 from routing.configfile import ConfigError, load_yaml, parse
-from routing.configfile_apply import Means, Outcome, apply, dry_run
+from routing.configfile_apply import Means, Outcome, apply
 from routing.configfile_export import export, to_yaml
 from routing.loader import build_snapshot
 from routing.models import Revision, Route, Target
+from routing.rehearsal import rehearsed
 from tests.support.rows import SECRET, make_key, make_provider, make_route
 
 CHOSEN = "a-key-that-somebody-chose-1234"
@@ -122,7 +123,8 @@ def test_no_secret_is_in_what_is_said_of_a_change() -> None:
 @pytest.mark.django_db
 def test_a_dry_run_says_the_same_and_writes_nothing() -> None:
     document = parse(load_yaml(DOCUMENT))
-    outcome = dry_run(document, means())
+    with rehearsed():
+        outcome = apply(document, means(), author="olga", reason="r")
     assert not Provider.objects.exists()
     assert not Revision.objects.filter(number__gt=0).exists()
     assert [c["object"] for c in outcome.changes] == [c["object"] for c in applied(DOCUMENT).changes]

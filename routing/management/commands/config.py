@@ -5,23 +5,36 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 
 from accounts.apps import hasher
 from providers.apps import vault
 from routing.configfile import ConfigError, load_yaml, parse
-from routing.configfile_apply import Means, Outcome, apply, dry_run
+from routing.configfile_apply import Means, Outcome, apply
 from routing.configfile_export import export, to_yaml
 from routing.history import UnknownRevisionError
+from routing.impact_words import sections
+from routing.rehearsal import Preview, preview, rehearsed
 from routing.revisions import describe
 from routing.rewind import Outcome as Rewound
 from routing.rewind import RewindError, as_of, restore, undo
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a change is made: for a look alone, with what it would do to requests, told as JSON."""
+
+    dry: bool
+    impact: bool
+    json: bool
 
 
 class Command(BaseCommand):
@@ -36,9 +49,7 @@ class Command(BaseCommand):
             "apply", help="bring the database to what FILE names, and touch nothing else"
         )
         applying.add_argument("file", metavar="FILE", help="a YAML file, or - for standard input")
-        applying.add_argument(
-            "--dry-run", action="store_true", help="say what would change, and change nothing"
-        )
+        _add_dry_run(applying)
         exporting = actions.add_parser(
             "export", help="write the configuration without secrets to standard output"
         )
@@ -49,18 +60,21 @@ class Command(BaseCommand):
         ):
             rewinding = actions.add_parser(name, help=words)
             rewinding.add_argument("number", type=int, metavar="N")
-            rewinding.add_argument(
-                "--dry-run", action="store_true", help="say what would change, and change nothing"
-            )
+            _add_dry_run(rewinding)
 
     def handle(self, *args: Any, **options: Any) -> None:
         action = options["action"]
         if action == "export":
             self._export(options["revision"])
-        elif action == "apply":
-            self._apply(options["file"], dry=options["dry_run"])
+            return
+        ways = Ways(options["dry_run"], options["impact"], options["json"])
+        if ways.impact and not ways.dry:
+            raise CommandError("--impact goes with --dry-run: it is looked at before anything changes.")
+        if action == "apply":
+            self._change(self._applying(options["file"]), ways)
         else:
-            self._rewind(restore if action == "restore" else undo, options["number"], dry=options["dry_run"])
+            how = restore if action == "restore" else undo
+            self._change(partial(how, options["number"], "command line"), ways)
 
     def _export(self, number: int | None) -> None:
         try:
@@ -70,39 +84,75 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         self.stdout.write(to_yaml(document), ending="")
 
-    def _rewind(self, how: Callable[[int, str], Rewound], number: int, *, dry: bool) -> None:
+    def _change(self, change: Callable[[], Outcome | Rewound], ways: Ways) -> None:
         try:
-            with transaction.atomic():
-                outcome = how(number, "command line")
-                transaction.set_rollback(dry)
+            with rehearsed() if ways.dry else nullcontext() as rehearsal:
+                outcome = change()
         except (RewindError, UnknownRevisionError) as error:
             raise CommandError(str(error)) from None
-        self._report(outcome, dry=dry)
+        seen = preview(rehearsal) if rehearsal is not None and ways.impact else None
+        if ways.json:
+            self._report_json(outcome, seen, dry=ways.dry)
+        else:
+            self._report(outcome, seen, dry=ways.dry)
 
-    def _apply(self, name: str, *, dry: bool) -> None:
+    def _applying(self, name: str) -> Callable[[], Outcome]:
         means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
-        try:
-            document = parse(load_yaml(_read(name)))
-            if dry:
-                outcome = dry_run(document, means)
-            else:
-                label = "standard input" if name == "-" else Path(name).name
-                outcome = apply(document, means, author="command line", reason=f"config apply {label}")
-        except ConfigError as error:
-            raise CommandError("\n".join([f"{name} cannot be applied:", *error.problems])) from None
-        self._report(outcome, dry=dry)
 
-    def _report(self, outcome: Outcome | Rewound, *, dry: bool) -> None:
+        label = "standard input" if name == "-" else Path(name).name
+        with _told_of(name):
+            document = parse(load_yaml(_read(name)))
+
+        def change() -> Outcome:
+            with _told_of(name):
+                return apply(document, means, author="command line", reason=f"config apply {label}")
+
+        return change
+
+    def _report_json(self, outcome: Outcome | Rewound, seen: Preview | None, *, dry: bool) -> None:
+        said = {
+            "changes": outcome.changes,
+            "notes": outcome.notes,
+            # What a rehearsal published is gone.
+            "revision": None if dry else outcome.revision,
+        }
+        if seen is not None:
+            said["preview"] = seen
+        self.stdout.write(msgspec.json.encode(said).decode())
+
+    def _report(self, outcome: Outcome | Rewound, seen: Preview | None, *, dry: bool) -> None:
         for change in outcome.changes:
             self.stdout.write(describe(change))
         for note in outcome.notes:
             self.stderr.write(note)
+        for section in sections(seen) if seen is not None else ():
+            self.stdout.write(f"\n{section.title}")
+            self.stdout.writelines(f"  {line}\n" for line in section.lines)
         if not outcome.changes:
             self.stdout.write("No changes.")
         elif dry:
             self.stdout.write(f"{len(outcome.changes)} changes; nothing was written (--dry-run).")
         else:
             self.stdout.write(f"{len(outcome.changes)} changes, published as revision {outcome.revision}.")
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """A document's problems are told with its name."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CommandError("\n".join([f"{name} cannot be applied:", *error.problems])) from None
+
+
+def _add_dry_run(parser: ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    parser.add_argument(
+        "--impact",
+        action="store_true",
+        help="with --dry-run: what it would have changed for the newest requests of the ledger",
+    )
+    parser.add_argument("--json", action="store_true", help="the same for programs")
 
 
 def _read(name: str) -> str:
