@@ -54,6 +54,15 @@ def seed_catalogue(at: datetime | None = None) -> Seeded:
     return Seeded(added=len(wanted), changed=len(changed), kept=kept)
 
 
+def listed_names(kind: str) -> list[str]:
+    """The whole names, not prefixes, that the price list has for this provider kind."""
+    return [
+        row["name"]
+        for row in json.loads(_PRICE_LIST.read_bytes())
+        if row["kind"] == kind and row["name"][-1].isalnum()
+    ]
+
+
 def _take(row: CatalogueModel, new: CatalogueModel) -> bool:
     """Copy the seeded fields; True when one of them differed."""
     before = [getattr(row, field) for field in _FIELDS]

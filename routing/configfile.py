@@ -39,6 +39,7 @@ from routing.snapshot import (
     OnDisconnect,
     Priority,
 )
+from routing.yaml_bounds import check_bounds
 
 Text = Annotated[str, Meta(min_length=1)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -300,6 +301,7 @@ class ConfigError(Exception):
 def load_yaml(text: str) -> Any:
     """One YAML document as plain data. A key that is written twice is an error. Raises ConfigError."""
     try:
+        check_bounds(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark

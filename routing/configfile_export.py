@@ -49,10 +49,10 @@ def export() -> dict[str, Any]:
     }
 
 
-def to_yaml(document: dict[str, Any]) -> str:
+def to_yaml(document: dict[str, Any], header: str = _HEADER) -> str:
     """The document as text for a file, keys in their order."""
     body: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
-    return _HEADER + body
+    return header + body
 
 
 def _provider(row: Provider) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""manage.py config apply|export|restore|undo: the tables as one declarative document, now and once."""
+"""manage.py config apply|export|import|restore|undo: the tables as one declarative document, now and once."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from routing.configfile_apply import Means, Outcome, apply
 from routing.configfile_export import export, to_yaml
 from routing.history import UnknownRevisionError
 from routing.impact_words import sections
+from routing.imports.formats import FORMATS, IMPORTED, import_file
+from routing.imports.reading import MAX_BYTES
 from routing.rehearsal import Preview, preview, rehearsed
 from routing.revisions import describe
 from routing.rewind import Outcome as Rewound
@@ -54,6 +56,12 @@ class Command(BaseCommand):
             "export", help="write the configuration without secrets to standard output"
         )
         exporting.add_argument("--revision", type=int, metavar="N", help="as it was at this revision")
+        _add_import(
+            actions.add_parser(
+                "import",
+                help="turn another gateway's configuration into a file for apply; nothing is applied",
+            )
+        )
         for name, words in (
             ("restore", "bring everything to how it was at revision N"),
             ("undo", "take back what revision N changed"),
@@ -66,6 +74,9 @@ class Command(BaseCommand):
         action = options["action"]
         if action == "export":
             self._export(options["revision"])
+            return
+        if action == "import":
+            self._import(options)
             return
         ways = Ways(options["dry_run"], options["impact"], options["json"])
         if ways.impact and not ways.dry:
@@ -83,6 +94,21 @@ class Command(BaseCommand):
         except (RewindError, UnknownRevisionError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(to_yaml(document), ending="")
+
+    def _import(self, options: dict[str, Any]) -> None:
+        name, path, secrets = options["file"], options["output"], options["include_secrets"]
+        if secrets and not path:
+            raise CommandError("--include-secrets needs --output: secrets are never written to a terminal")
+        with _told_of(name, "imported"):
+            draft = import_file(options["format"], _read_bytes(name), take_secrets=secrets)
+        for line in draft.report.lines():
+            self.stderr.write(line)
+        text = to_yaml(draft.document(), IMPORTED)
+        if path:
+            _write_private(Path(path), text, force=options["force"])
+            self.stderr.write(f"Written to {path}; nothing is applied. Next: config apply --dry-run {path}")
+        else:
+            self.stdout.write(text, ending="")
 
     def _change(self, change: Callable[[], Outcome | Rewound], ways: Ways) -> None:
         try:
@@ -137,12 +163,24 @@ class Command(BaseCommand):
 
 
 @contextmanager
-def _told_of(name: str) -> Iterator[None]:
+def _told_of(name: str, done: str = "applied") -> Iterator[None]:
     """A document's problems are told with its name."""
     try:
         yield
     except ConfigError as error:
-        raise CommandError("\n".join([f"{name} cannot be applied:", *error.problems])) from None
+        raise CommandError("\n".join([f"{name} cannot be {done}:", *error.problems])) from None
+
+
+def _add_import(parser: ArgumentParser) -> None:
+    parser.add_argument("format", choices=FORMATS, help="whose configuration FILE is")
+    parser.add_argument("file", metavar="FILE", help="LiteLLM's config.yaml, channels as JSON, or -")
+    parser.add_argument("--output", metavar="PATH", help="write there and not to standard output")
+    parser.add_argument(
+        "--include-secrets",
+        action="store_true",
+        help="write the keys that FILE holds into PATH, instead of naming a variable for each",
+    )
+    parser.add_argument("--force", action="store_true", help="write over PATH where it exists")
 
 
 def _add_dry_run(parser: ArgumentParser) -> None:
@@ -153,6 +191,31 @@ def _add_dry_run(parser: ArgumentParser) -> None:
         help="with --dry-run: what it would have changed for the newest requests of the ledger",
     )
     parser.add_argument("--json", action="store_true", help="the same for programs")
+
+
+def _read_bytes(name: str) -> bytes:
+    """A file's first bytes: one more than may be read at most."""
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(MAX_BYTES + 1)
+        with Path(name).open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CommandError(f"{name} cannot be read: {error.strerror}") from None
+
+
+def _write_private(path: Path, text: str, *, force: bool) -> None:
+    """Write a file that its owner alone may read."""
+    try:
+        if force:
+            path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise CommandError(f"{path} exists; --force writes over it") from None
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _read(name: str) -> str:
