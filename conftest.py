@@ -3,7 +3,9 @@
 import pytest
 
 # What they assert is said in full, as in a test.
-pytest.register_assert_rewrite("tests.faults.trial", "tests.faults.whole", "tests.support.surfaces")
+pytest.register_assert_rewrite(
+    "tests.faults.trial", "tests.faults.whole", "tests.support.browsing", "tests.support.surfaces"
+)
 
 pytest_plugins = [
     "tests.support.fixtures",

@@ -19,6 +19,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
@@ -74,6 +75,9 @@ class _ReadOnly:
 
 class _Scoped(_ReadOnly, ModelAdmin):
     """Everybody sees his teams' rows, and learns it where he has none."""
+
+    # They would count the whole table for each choice of each filter.
+    show_facets = admin.ShowFacets.NEVER
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return seen_by(request.user, super().get_queryset(request))
@@ -133,7 +137,7 @@ class RequestAdmin(_Scoped):
     """Requests, newest first."""
 
     list_display = (
-        "at",
+        "when",
         "team",
         "key",
         "model",
@@ -177,7 +181,7 @@ class RequestAdmin(_Scoped):
     # Names as the database has them, whole.
     export_columns = ("request_id", "at", *ENDING[1:])
     fieldsets = (
-        (None, {"fields": (("request_id", "at", "trace_id"), ("state", "paid", "reserved_paid"))}),
+        (None, {"fields": ("request_id", "trace_id", "at", ("state", "paid", "reserved_paid"))}),
         ("Who and what", {"fields": (("team", "key", "surface"), ("model", "stream"))}),
         (
             "Where",
@@ -195,6 +199,10 @@ class RequestAdmin(_Scoped):
         ),
         ("Milliseconds", {"fields": (("ttft_ms", "total_ms"), ("queue_ms", "upstream_ms"))}),
     )
+
+    @admin.display(description="Time (UTC)")
+    def when(self, obj: RequestEntry) -> str:
+        return format_html('<span class="whitespace-nowrap">{}</span>', f"{obj.at:%Y-%m-%d %H:%M:%S}")
 
     @display(description="Status", label={"ok": "success", "error": "danger", "client_gone": "warning"})
     def ended(self, obj: RequestEntry) -> tuple[str, str] | str:

@@ -107,7 +107,7 @@ def bars(title: str, labels: Sequence[str], series: Series, show: Show) -> Chart
         rows,
     )
     drawing = format_html(
-        '<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>',
+        '<svg class="usage-chart" role="img" aria-label="{}" viewBox="0 0 {} {}">{}</svg>',
         title,
         _WIDTH,
         max(1, len(labels)) * _ROW,
@@ -128,7 +128,7 @@ def _framed(title: str, labels: Sequence[str], top: str, body: SafeString) -> Sa
         ends.append((_RIGHT, "end", labels[-1]))
     words = format_html_join("", f'<text x="{{}}" y="{_HEIGHT - 8}" text-anchor="{{}}">{{}}</text>', ends)
     return format_html(
-        '<svg class="chart" role="img" aria-label="{}" viewBox="0 0 {} {}">{}'
+        '<svg class="usage-chart" role="img" aria-label="{}" viewBox="0 0 {} {}">{}'
         '<text x="{}" y="{}">{}</text>{}{}</svg>',
         title,
         _WIDTH,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from datetime import date, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.models import F, Sum
 
@@ -74,6 +76,18 @@ def test_only_days_that_are_asked_for() -> None:
     assert list(rollup(DAY)) == [DAY]
     assert not UsageDay.objects.filter(day=DAY, cost=1).exists()
     assert not UsageDay.objects.filter(day__lt=DAY).exclude(cost=1).exists()
+
+
+@pytest.mark.usefixtures("three_days")
+def test_the_command_says_how_many_days() -> None:
+    before = days()
+    UsageDay.objects.update(cost=1)
+    told = StringIO()
+    call_command("ledger", "rollup", stdout=told)
+    assert told.getvalue() == "Sums of 3 days were made anew.\n"
+    assert days() == before
+    with pytest.raises(CommandError, match="--days"):
+        call_command("ledger", "rollup", days=-1)
 
 
 @pytest.mark.usefixtures("three_days")

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.support.browsing import a_chromium, an_operator
 from tests.support.served import Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # One gateway serves all tests of this file, so each names its things anew.
 _numbers = count()
 
@@ -29,39 +27,14 @@ def gateway() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
-        pytest.skip("no Chromium: scripts/browser.sh installs one")
-    with sync_playwright() as playwright:
-        # As root, as in a container, Chromium starts only without its sandbox.
-        args = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=args)
+    with a_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def operator(gateway: Served, chromium: Browser) -> Iterator[Page]:
-    """A page of somebody who has logged in. Fails on a script's error, a missing file, and any request to
-    another host."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800}, base_url=gateway.url)
-    page = context.new_page()
-    trouble: list[str] = []
-    page.on("pageerror", lambda error: trouble.append(f"script: {error}"))
-    page.on("response", lambda r: trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-    page.on("request", lambda r: trouble.append(r.url) if not _own(r.url, gateway.url) else None)
-    page.goto("/admin/")
-    page.locator("[name=username]").fill("admin")
-    page.locator("[name=password]").fill(gateway.password)
-    page.locator("form button[type=submit]").click()
-    expect(page.get_by_text("Last changes")).to_be_visible()
-    yield page
-    context.close()
-    assert trouble == []
-
-
-def _own(url: str, server: str) -> bool:
-    return url.startswith((server, "data:", "blob:"))
+    with an_operator(gateway, chromium) as page:
+        yield page
 
 
 def add_provider(page: Page) -> str:

@@ -144,7 +144,7 @@ def test_each_chart_has_a_day_for_each_day_and_a_table_beside_it(reader: Client)
         assert len(chart.rows) == 31
         assert chart.rows[0][0] == "2025-12-31"
     text = answer.content.decode()
-    assert text.count('<svg class="chart" role="img" aria-label="') == len(answer.context["charts"])
+    assert text.count('<svg class="usage-chart" role="img" aria-label="') == len(answer.context["charts"])
     assert text.count("<details>") == text.count("<figure") == len(answer.context["charts"])
     yesterday = f"{NOW.date() - timedelta(days=1)}"
     (cost, tokens, requests, times, *_) = reader.get(USAGE).context["charts"]
