@@ -18,11 +18,9 @@ from routing.plan import Chance, Plan, allowed, plan
 from routing.prices import NO_PRICE, cost
 from routing.snapshot import Affinity, ApiKey, Snapshot, Target
 
-# Drawings of a plan: a share is right to about 3 points. Where prices decide, each size of request is a
-# question of its own, and only ties are drawn: a few drawings tell whether there is one, and it is right to
-# about 10 points.
+# Drawings of a plan: a share is right to about 3 points.
 _ROUNDS = 1000
-_ROUNDS_OF_A_TIE = 100
+# Where prices decide, only equal ones are drawn: so many drawings tell whether there are any.
 _LOOKS_FOR_A_TIE = 16
 # Less than this of a request is a rounding error.
 _LEAST = 1e-6
@@ -139,7 +137,7 @@ class _Sight:
         self.taken: Counter[int] = Counter()
         self._now = now
         self._keys = {key.id: key for key in snapshot.keys.values()}
-        self._drawn: dict[object, Counter[int]] = {}
+        self._drawn: dict[tuple[object, ...], Counter[int]] = {}
 
     def shares(self, alike: Alike) -> Shares:
         """Where these requests end."""
@@ -171,15 +169,20 @@ class _Sight:
         if route.balance == "ordered" or route.affinity == "key":
             # No draw: the first is first, and a key stays where it is.
             return Counter(first)
-        by_price = route.balance == "cheapest"
-        asked = (facts.model, facts.prompt_chars, facts.max_tokens) if by_price else ()
-        name = route.id, frozenset(target.id for target in chosen.candidates), asked
+        firsts = (plan(self.snapshot, facts, key.team.id, chance).candidates[0].id for _ in count())
+        name: tuple[object, ...] = route.id, frozenset(target.id for target in chosen.candidates)
+        if route.balance == "cheapest":
+            name = *name, facts.model
+            size = facts.prompt_chars.bit_length(), (facts.max_tokens or 0).bit_length()
+            found = self._known((*name, *size), firsts, _LOOKS_FOR_A_TIE)
+            if len(found) == 1:
+                return found
+            # Prices that are equal are so for every size.
+        return self._known(name, firsts, _ROUNDS)
+
+    def _known(self, name: tuple[object, ...], firsts: Iterator[int], times: int) -> Counter[int]:
         if name not in self._drawn:
-            firsts = (plan(self.snapshot, facts, key.team.id, chance).candidates[0].id for _ in count())
-            drawn = Counter(islice(firsts, _LOOKS_FOR_A_TIE if by_price else _ROUNDS))
-            if by_price and len(drawn) > 1:
-                drawn.update(islice(firsts, _ROUNDS_OF_A_TIE - _LOOKS_FOR_A_TIE))
-            self._drawn[name] = drawn
+            self._drawn[name] = Counter(islice(firsts, times))
         return self._drawn[name]
 
     def cost(self, place: Place, usage: Usage) -> int | None:

@@ -208,3 +208,29 @@ def test_who_may_not_see_requests_is_told_nothing_of_them(keys: tuple[Key, Key])
     shown = browser(user).get(page("routing_revision_undo", 2)).content.decode()
     assert "What changes" in shown
     assert SECTION not in shown
+
+
+# -- both databases, with real commits
+
+
+@pytest.mark.parametrize(
+    "database", [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+def test_a_look_leaves_nothing_behind(database: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(database)
+    openai, anthropic = make_provider("openai"), make_provider("anthropic")
+    route = make_route("gpt-*", openai)
+    key = make_key("red")
+    publish("olga", "first")
+    route.targets.update(provider=anthropic)
+    publish("olga", "second")
+    used(key, count=3)
+    state = present()
+    for way in (("undo", "2"), ("restore", "1")):
+        found = json.loads(run(*way, "--dry-run", "--impact", "--json"))["preview"]["impact"]
+        assert (found["requests"], found["moved"], found["unpriced"]) == (3, 3.0, 3.0)
+    assert present() == state
+    assert latest() == 2
+    assert RequestEntry.objects.count() == 3
+    run("undo", "2")
+    assert latest() == 3, "and nothing is held up"
