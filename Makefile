@@ -56,6 +56,14 @@ deploy-check: venv-dev ## check the production settings as Django sees them
 	$(call step,production settings)
 	@scripts/with_throwaway_settings.sh production $(PY) manage.py check --deploy --fail-level WARNING
 
+.PHONY: audit
+audit: venv ## ask whether anything is known against the pinned packages; needs the network
+	@scripts/audit.sh audit
+
+.PHONY: sbom
+sbom: venv ## write what the server is made of to sbom.json, as CycloneDX (SBOM=file)
+	@scripts/audit.sh sbom $(SBOM)
+
 .PHONY: fmt
 fmt: venv-dev ## format the code and fix what can be fixed by itself
 	@.venv/bin/ruff check --fix-only --quiet .

@@ -18,7 +18,8 @@ _SINGLE = frozenset({"authorization", "x-api-key", "content-type", "content-enco
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _JSON = "application/json"
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
-_KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "access_token"})
+# What a query's field is called when its value is a key.
+KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "access_token"})
 
 
 class Presence(Struct, gc=False):
@@ -123,7 +124,7 @@ def check_query(query: bytes) -> None:
     """Refuse a key in the URL: addresses end up in logs and histories."""
     if query:
         for pair in query.decode("latin-1").split("&"):
-            if unquote(pair.partition("=")[0]).lower() in _KEY_NAMES:
+            if unquote(pair.partition("=")[0]).lower() in KEY_NAMES:
                 raise bad_request(
                     "A key must be sent in the Authorization or x-api-key header, never in the URL.",
                     code="key_in_url",

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from apiv1.inbound import KEY_NAMES
 from gateway_project.config import Config
 from gateway_project.env import SettingsError, from_process
 from gateway_project.logs import configure
@@ -96,7 +97,11 @@ def _database() -> dict[str, Any]:
             "timeout": 10,
         }
         if GATEWAY.database["NAME"] != ":memory:":
-            Path(row["NAME"]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = Path(row["NAME"])
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not file.exists():
+                # Its owner's alone, whoever made the folder; SQLite gives its journals the same mode.
+                file.touch(mode=0o600)
     else:
         # A host that vanishes without a word is noticed in half a minute, not in the hours of TCP.
         vanished = {
@@ -134,6 +139,9 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
+# Of a failed login the query is written down too, and a key may stand in it that somebody took to the wrong
+# page.
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next", *KEY_NAMES]
 
 # A browser sends Secure cookies over TLS and to this machine; an address that is declared to be plain HTTP
 # gets cookies that work there.
