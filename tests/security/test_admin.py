@@ -110,6 +110,14 @@ def test_s37_pages_stay_in_their_frame_and_are_kept_by_nobody() -> None:
         assert response.headers["cross-origin-opener-policy"] == "same-origin"
         assert "max-age=31536000" in response.headers["strict-transport-security"]
         assert "no-store" in response.headers["cache-control"]
+        rules = dict(rule.split(" ", 1) for rule in response.headers["content-security-policy"].split("; "))
+        # Nothing is loaded from elsewhere or sent there: no rule has a host or a star.
+        assert {word for rule in rules.values() for word in rule.split()} <= {
+            "'self'", "'none'", "'unsafe-inline'", "'unsafe-eval'", "data:",
+        }  # fmt: skip
+        assert [rules[name] for name in ("default-src", "frame-ancestors", "base-uri", "object-src")] == [
+            "'self'", "'none'", "'none'", "'none'",
+        ]  # fmt: skip
         assert "access-control-allow-origin" not in response.headers
 
 
