@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from providers.base_urls import BaseUrlError, check_base_url
-from providers.presets import CUSTOM, PRESETS
+from providers.presets import CUSTOM, PLACEHOLDER, PRESETS
 from routing.imports.reading import shown
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -105,6 +105,9 @@ class Draft:
         if known in self._known:
             return self._known[known]
         private = False
+        if PLACEHOLDER in address.base_url:
+            self.report.left_out.append(f"{path}: its address is an example's")
+            return None
         if address.base_url:
             try:
                 check_base_url(address.base_url, allow_private=True)
@@ -128,6 +131,7 @@ class Draft:
     def secret(self, secret: Secret, wanted: str, path: str) -> str:
         """How the document says a secret. `wanted`: the name of the variable where one must be made up."""
         if secret.name:
+            self._variables.add(secret.name)
             self._to_set(secret.name, path)
             return f"env:{secret.name}"
         if self.take_secrets and not secret.literal.startswith("env:"):

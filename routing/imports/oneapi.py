@@ -16,6 +16,9 @@ from routing.models import MAX_WEIGHT, RESERVED_FIELDS
 # The group whose users see what no other group's channels add.
 _DEFAULT = "default"
 _ENABLED = 1
+_LONGEST_TEAM = 100
+# Of a route, which is called MODEL@TEAM.
+_LONGEST_ROUTE = 200
 # Facts of the moment, and what only their pages show.
 _NO_SETTINGS = (
     "id",
@@ -186,6 +189,9 @@ class _Reader:
         """A route for each model of each group: the default group's for everybody, others' for a team."""
         for group in sorted(self._offers, key=lambda name: (name != _DEFAULT, name)):
             team = {} if group == _DEFAULT else {"team": group}
+            if not group.isprintable() or len(group) > _LONGEST_TEAM:
+                self._report.left_out.append(f"group {shown(group)}: it is no name for a team")
+                continue
             if team:
                 self._draft.teams.append({"name": group})
                 self._report.approximated.append(
@@ -193,6 +199,9 @@ class _Reader:
                     "model, the common one serves it"
                 )
             for name, offers in self._offers[group].items():
+                if team and len(name) + len(group) >= _LONGEST_ROUTE:
+                    self._report.left_out.append(f"{shown(name)} of group {shown(group)}: a name too long")
+                    continue
                 self._draft.routes.append({"pattern": name, **team, "targets": _targets(offers)})
         if not self._draft.routes:
             self._report.left_out.append("no channel could be carried over")

@@ -201,6 +201,7 @@ def test_hostile_or_mistaken_files_are_refused_in_clear_words(config: str, words
     [
         ("{model: openai/x, api_base: 'http://169.254.169.254/v1'}", "its address cannot be used"),
         ("{model: openai/x, api_base: 'https://user:pa55word@host/v1'}", "its address cannot be used"),
+        ("{model: openai/x, api_base: 'https://RESOURCE.example.com/v1'}", "its address is an example's"),
         ("{model: openai/x, api_base: os.environ/BASE}", "an address is no secret"),
         ("{model: azure/x, api_key: abc}", "it has no api_base"),
         ("{model: 'openai/a b'}", "is no model's name"),

@@ -133,3 +133,12 @@ def test_hostile_or_mistaken_files_are_refused_in_clear_words(name: str, raw: by
 def test_a_mapping_that_goes_round_ends() -> None:
     draft = import_file("new-api", channel(model_mapping='{"gpt-4o": "b", "b": "gpt-4o"}'))
     assert draft.routes[0]["targets"][0]["model"] == "b"
+
+
+def test_a_group_that_cannot_be_a_team_is_left_out_and_named() -> None:
+    draft = import_file("one-api", channel(group="x" * 101 + ",default"))
+    assert (draft.teams, [route.get("team") for route in draft.routes]) == ([], [None])
+    assert any("no name for a team" in line for line in draft.report.left_out)
+    draft = import_file("one-api", channel(group="vip", models="m" * 198))
+    assert draft.routes == []
+    assert any("a name too long" in line for line in draft.report.left_out)
