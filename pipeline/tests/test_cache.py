@@ -110,6 +110,21 @@ def test_s34_a_hit_is_logged_and_costs_nothing(live: LiveGateway) -> None:
     assert (record.cache, record.cost, record.saved) == ("hit", 0, miss.cost)
     assert (record.outcome, record.status, record.usage, record.attempts) == ("ok", 200, None, [])
     assert (record.provider, record.route, record.team) == ("", "*", "default")
+    # In the ledger it is a row of its own, without an attempt and without a charge.
+    (row,) = (line for line in live.ledger.lines if line["request_id"] == record.request_id)
+    assert row["attempts"] == []
+    said = {
+        name: row["end"][name]
+        for name in ("cache", "cost", "saved", "tries", "input_tokens", "output_tokens")
+    }
+    assert said == {
+        "cache": "hit",
+        "cost": 0,
+        "saved": miss.cost,
+        "tries": 0,
+        "input_tokens": 0,
+        "output_tokens": 0,
+    }
     assert hit.header("x-gateway-cache-saved-usd") == f"{miss.cost / 1e9:.9f}"
     assert hit.header("age") == "0"
     assert metric(live, "gateway_cache_requests_total", route="*", result="hit") == hits + 1
