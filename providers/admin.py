@@ -47,7 +47,9 @@ class CredentialInline(TabularInline):
 
     @admin.display(description="In use")
     def ending(self, obj: Credential) -> str:
-        return f"…{obj.last4}" if obj.pk else ""
+        if not obj.pk:
+            return ""
+        return f"…{obj.last4} (for another address)" if obj.entered_for else f"…{obj.last4}"
 
 
 class ProviderAdmin(ModelAdmin):

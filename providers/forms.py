@@ -70,6 +70,8 @@ class CredentialForm(forms.ModelForm):
             raise ValidationError("Enter the secret.")
         if not all("!" <= character <= "~" for character in secret):
             raise ValidationError("A secret has only printable ASCII characters and no spaces.")
+        if secret:
+            self.instance.entered_for = ""
         return secret
 
     def save(self, commit: bool = True) -> Credential:  # noqa: FBT001, FBT002 - Django's signature

@@ -31,6 +31,8 @@ BREAKER_MODES = (
     ("closed", "held closed: always asked"),
 )
 
+ANOTHER_ADDRESS = "Its secret was entered for another address: enter it anew."
+
 _SLUG = RegexValidator(
     r"\A[a-z0-9]([a-z0-9._-]*[a-z0-9])?\Z",
     "Lower-case letters, digits, dots, dashes and underscores; it begins and ends with a letter or digit.",
@@ -173,6 +175,11 @@ class Provider(models.Model):
         """The base URL in force: its own, or the kind's."""
         return self.base_url or (KINDS[self.kind].base_url if self.kind in KINDS else "")
 
+    @property
+    def destination(self) -> str:
+        """Where its secrets go, and in which form: what a secret is entered for."""
+        return f"{self.kind} {self.address}"
+
     def clean(self) -> None:
         """Check the base URL against the kind and the rules of egress."""
         kind = KINDS.get(self.kind)
@@ -211,6 +218,8 @@ class Credential(models.Model):
         help_text="The secret is taken from the environment or config.yaml at each start. Entering one here "
         "turns this off.",
     )
+    # Written when a way back gives the provider another address; empty: entered for the one that it has.
+    entered_for = models.CharField(max_length=600, blank=True, default="", editable=False)
 
     class Meta:
         ordering = ("provider", "id")
@@ -221,10 +230,24 @@ class Credential(models.Model):
                 violation_error_message="This provider has a credential with this label.",
             ),
             models.CheckConstraint(condition=~Q(sealed=""), name="credential_is_sealed"),
+            # Whatever enables it: what is not enabled is neither loaded nor sent.
+            models.CheckConstraint(
+                condition=Q(enabled=False) | Q(entered_for=""),
+                name="credential_is_for_its_address",
+                violation_error_message=ANOTHER_ADDRESS,
+            ),
         )
 
     def __str__(self) -> str:
         return f"{self.label} …{self.last4}"
+
+    def clean(self) -> None:
+        """A secret that was entered for another address stays disabled until its own comes back."""
+        if not (self.enabled and self.entered_for):
+            return
+        if self.entered_for != self.provider.destination:
+            raise ValidationError({"enabled": ANOTHER_ADDRESS})
+        self.entered_for = ""
 
 
 def _price(help_text: str) -> models.DecimalField[Any, Any]:

@@ -95,7 +95,7 @@ class RevisionAdmin(ModelAdmin):
         try:
             objects = _objects(number) if way == "undo" else []
             with nullcontext() if request.method == "POST" else rehearsed() as rehearsal:
-                outcome = _WAYS[way](number, author, chosen)
+                outcome = _WAYS[way](number, author, chosen, user.is_superuser)
         except (RewindError, UnknownRevisionError) as error:
             return self._page(request, number, {"way": way, "problems": str(error).splitlines()})
         if rehearsal is not None:
@@ -139,15 +139,15 @@ def _told(outcome: Outcome) -> dict[str, list[str]]:
     return {"changes": [describe(change) for change in outcome.changes], "notes": outcome.notes}
 
 
-def _undo(number: int, author: str, chosen: frozenset[Place] | None) -> Outcome:
-    return undo(number, author, chosen)
+def _undo(number: int, author: str, chosen: frozenset[Place] | None, private: bool) -> Outcome:  # noqa: FBT001 - called by the table below
+    return undo(number, author, chosen, private=private)
 
 
-def _restore(number: int, author: str, _chosen: frozenset[Place] | None) -> Outcome:
-    return restore(number, author)
+def _restore(number: int, author: str, _chosen: frozenset[Place] | None, private: bool) -> Outcome:  # noqa: FBT001 - as above
+    return restore(number, author, private=private)
 
 
-_WAYS: dict[str, Callable[[int, str, frozenset[Place] | None], Outcome]] = {
+_WAYS: dict[str, Callable[[int, str, frozenset[Place] | None, bool], Outcome]] = {
     "undo": _undo,
     "restore": _restore,
 }

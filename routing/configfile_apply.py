@@ -206,6 +206,7 @@ class _Applier:
         row = row or Credential(provider=provider, label=doc.label)
         fields: dict[str, Any] = {"enabled": doc.enabled}
         if doc.secret is not UNSET:
+            fields["entered_for"] = ""
             try:
                 secret = secret_of(doc.secret, self._means.environ, path)
             except ConfigError as error:
@@ -370,7 +371,9 @@ class _Applier:
             self.run.problems += [f"{where}: {message}" for message in messages]
 
     def _change(self, row: models.Model, action: str, fields: Mapping[str, Any]) -> None:
-        shown = {name: value for name, value in fields.items() if name not in ("sealed", "last4")}
+        shown = {
+            name: value for name, value in fields.items() if name not in ("sealed", "last4", "entered_for")
+        }
         if "sealed" in fields:
             shown["replaced"] = ["secret"]
         name = f"{row._meta.verbose_name} {row}"

@@ -29,8 +29,9 @@ STEERING: Mapping[str, type[models.Model]] = {
     "limit": Limit,
     "budget": Budget,
 }
-# What is never remembered: a secret that was replaced or taken away must not be found in the history.
-SECRET: Mapping[str, frozenset[str]] = {"credential": frozenset({"sealed"})}
+# What is never remembered: a secret that was replaced or taken away must not be found in the history, and
+# what it was entered for is true of the one that is there.
+SECRET: Mapping[str, frozenset[str]] = {"credential": frozenset({"sealed", "entered_for"})}
 # Each insert carries so many rows at the most; SQLite takes 32,766 variables in one.
 _BATCH = 500
 

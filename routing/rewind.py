@@ -6,20 +6,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 from django.db.models import ProtectedError
+from django.utils import timezone
 
-from providers.models import Credential
+from providers.models import Credential, Provider
 from routing.history import SECRET, STEERING, Place, State, Values, before_and_after, present, state_at
 from routing.models import Route, check_targets
 from routing.revisions import Change, hold, publish
 
 # What stays as it is whatever is taken back: a key that was revoked was revoked for a reason, and a key that
-# was deleted is in somebody's hands.
-_KEPT: Mapping[str, frozenset[str]] = {"key": frozenset({"revoked_at"})}
+# was deleted is in somebody's hands. A secret stays, so its ending does. And what follows the environment is
+# given its secrets and its address at the next start: nobody is to point the two at each other from here.
+_KEPT: Mapping[str, frozenset[str]] = {
+    "key": frozenset({"revoked_at"}),
+    "provider": frozenset({"managed_by_env"}),
+    "credential": frozenset({"last4", "managed_by_env"}),
+}
+_PRIVATE = "allow_private_addresses"
 _NOT_MADE_AGAIN: Mapping[str, str] = {
     "credential": "its secret is not kept in the history: add it anew",
     "key": "a deleted key does not come back: issue another one",
@@ -37,15 +45,19 @@ class RewindError(Exception):
 @dataclass(slots=True)
 class Outcome:
     """What was changed, and what could not come back, in words. `revision`: what was published, None where
-    nothing changed."""
+    nothing changed. `private`: whether a provider may get into the private network by it."""
 
+    private: bool = False
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     revision: int | None = None
 
 
-def undo(number: int, author: str, places: frozenset[Place] | None = None) -> Outcome:
+def undo(
+    number: int, author: str, places: frozenset[Place] | None = None, *, private: bool = False
+) -> Outcome:
     """Take back what revision `number` changed: all of it, or the rows in `places`, as one new revision.
+    `private`: may let providers into the private network again, as superusers and the command line may.
 
     Raises RewindError where a later revision has changed one of the rows, or where what would come out
     cannot be; UnknownRevisionError.
@@ -64,16 +76,17 @@ def undo(number: int, author: str, places: frozenset[Place] | None = None) -> Ou
             words = [f"{name(place, after, before)} was changed again since." for place in moved]
             raise RewindError([*words, "Take the later revisions back first, or restore a whole state."])
         part = "" if places is None else " in part"
-        return _published(wanted, now, author, f"revision {number} taken back{part}")
+        return _published(wanted, now, Outcome(private), (author, f"revision {number} taken back{part}"))
 
 
-def restore(number: int, author: str) -> Outcome:
-    """Bring everything to how it stood as of revision `number`, as one new revision. Raises RewindError,
-    UnknownRevisionError."""
+def restore(number: int, author: str, *, private: bool = False) -> Outcome:
+    """Bring everything to how it stood as of revision `number`, as one new revision; `private` as of undo.
+    Raises RewindError, UnknownRevisionError."""
     with transaction.atomic():
         hold()
         now = present()
-        return _published(_difference(state_at(number), now), now, author, f"as of revision {number} again")
+        wanted = _difference(state_at(number), now)
+        return _published(wanted, now, Outcome(private), (author, f"as of revision {number} again"))
 
 
 def differences(number: int) -> list[Change]:
@@ -134,8 +147,10 @@ def _difference(wanted: State, now: State) -> dict[Place, Values | None]:
     }
 
 
-def _published(wanted: Mapping[Place, Values | None], now: State, author: str, reason: str) -> Outcome:
-    outcome = Outcome()
+def _published(
+    wanted: Mapping[Place, Values | None], now: State, outcome: Outcome, why: tuple[str, str]
+) -> Outcome:
+    author, reason = why
     try:
         _bring(wanted, now, outcome)
     except IntegrityError as error:
@@ -159,29 +174,25 @@ def _bring(wanted: Mapping[Place, Values | None], now: State, outcome: Outcome) 
     for place in sorted(wanted, key=lambda place: (-order.index(place.table), place.row)):
         if wanted[place] is None and place in now:
             _remove(place, outcome, names)
-    _part_secrets(wanted, now, outcome, names)
 
 
-def _part_secrets(wanted: Mapping[Place, Values | None], now: State, outcome: Outcome, names: State) -> None:
-    """A secret that was entered for one address is not sent to another, whoever brings that back."""
-    for place, values in wanted.items():
-        was = now.get(place)
-        if place.table != "provider" or was is None or values is None:
-            continue
-        if all(was.get(column) == values.get(column) for column in ("base_url", "kind")):
-            continue
-        if Credential.objects.filter(provider=place.row, enabled=True).update(enabled=False):
-            words = "its address is another one, so its credentials are disabled: enter their secrets anew"
-            outcome.notes.append(f"{name(place, names)}: {words}.")
+def _part_secrets(provider: Provider, before: str) -> bool:
+    """A secret that was entered for one address is not sent to another, whoever brings that back, and in
+    however many steps. `before`: where they went. Whether any was in use."""
+    secrets = Credential.objects.filter(provider=provider)
+    at_home = list(secrets.filter(entered_for=provider.destination).values_list("pk", flat=True))
+    used = secrets.filter(enabled=True).exists()
+    secrets.filter(entered_for="").update(entered_for=before, enabled=False)
+    secrets.filter(pk__in=at_home).update(entered_for="")
+    return used
 
 
 def _set(place: Place, values: Values, was: Values | None, outcome: Outcome, names: State) -> None:
-    kept = _KEPT.get(place.table, frozenset())
     if was is None and place.table in _NOT_MADE_AGAIN:
         outcome.notes.append(f"{name(place, names)}: {_NOT_MADE_AGAIN[place.table]}.")
         return
     model = STEERING[place.table]
-    columns = {key: value for key, value in values.items() if key not in kept}
+    columns = _allowed(place, values, was, outcome, names)
     if was is None:
         row = _made(model, {"id": place.row, **columns})
         row.save(force_insert=True)
@@ -190,11 +201,42 @@ def _set(place: Place, values: Values, was: Values | None, outcome: Outcome, nam
         if not changed:
             return
         row = model._default_manager.get(pk=place.row)
+        before = row.destination if isinstance(row, Provider) else ""
         for key, value in _made(model, changed).__dict__.items():
             if key in changed:
                 setattr(row, key, value)
         row.save(update_fields=[_field(model, key) for key in changed])
+        if isinstance(row, Provider) and row.destination != before and _part_secrets(row, before):
+            words = "its address is another one, so its credentials are disabled: enter their secrets anew"
+            outcome.notes.append(f"{name(place, names)}: {words}.")
     outcome.changes.append(_change(place, was, {**(was or {}), **columns}, names))
+
+
+def _allowed(place: Place, values: Values, was: Values | None, outcome: Outcome, names: State) -> Values:
+    """The columns that come back; of what may not be opened by a way back it is said that it stays."""
+    kept = frozenset() if was is None else _KEPT.get(place.table, frozenset())
+    columns = {key: value for key, value in values.items() if key not in kept}
+    now, notes = was or {}, []
+    if place.table == "provider" and columns.get(_PRIVATE) and not (outcome.private or now.get(_PRIVATE)):
+        columns[_PRIVATE] = False
+        notes.append("private addresses stay refused: only a superuser may allow them")
+    elif place.table == "credential":
+        if values.get("last4") != now.get("last4"):
+            notes.append("its secret stays the one that it has now")
+        apart = Credential.objects.filter(pk=place.row).exclude(entered_for="").exists()
+        if apart and columns.get("enabled"):
+            columns["enabled"] = False
+            notes.append("stays disabled, for its secret was entered for another address: enter it anew")
+    elif place.table == "key" and _expired(now) and columns.get("expires_at") != now["expires_at"]:
+        columns["expires_at"] = now["expires_at"]
+        notes.append("it has expired and stays so")
+    outcome.notes += [f"{name(place, names)}: {note}." for note in notes]
+    return columns
+
+
+def _expired(key: Values) -> bool:
+    until = key.get("expires_at")
+    return until is not None and datetime.fromisoformat(until) <= timezone.now()
 
 
 def _field(model: type[models.Model], column: str) -> str:

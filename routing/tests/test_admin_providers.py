@@ -370,3 +370,16 @@ def test_an_edited_price_is_kept_until_it_follows_the_list_again(operator: Clien
     row.refresh_from_db()
     assert (float(row.input_price or 0), row.overridden) == (2.5, False)
     assert len(published()) == 2
+
+
+def test_a_secret_of_another_address_is_enabled_only_by_entering_it(operator: Client) -> None:
+    provider = make_provider("openai", base_url="https://old.example/v1")
+    Credential.objects.update(enabled=False, entered_for="openai https://new.example/v1")
+    url = page("providers_provider_change", provider.pk)
+    assert "for another address" in operator.get(url).content.decode()
+    ticked = {"credentials-0-enabled": "on"}
+    assert "enter it anew" in errors_of(change(operator, provider, **ticked))
+    assert not Credential.objects.get().enabled
+    assert change(operator, provider, **ticked, **{"credentials-0-secret": NEW}).status_code == 302
+    row = Credential.objects.get()
+    assert (row.enabled, row.entered_for) == (True, "")

@@ -8,10 +8,11 @@ import pytest
 from django.contrib.auth.models import Permission, User
 
 from accounts.models import Team
+from providers.models import Credential
 from routing.models import Route
 from routing.revisions import latest, publish
 from routing.tests.admin_pages import browser, page
-from tests.support.rows import make_provider, make_route
+from tests.support.rows import make_provider, make_route, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -81,3 +82,24 @@ def test_who_may_only_look_cannot_go_back(edited: int) -> None:
         assert client.get(page(f"routing_revision_{way}", edited)).status_code == 403
         assert client.post(page(f"routing_revision_{way}", edited)).status_code == 403
     assert latest() == edited
+
+
+def test_who_is_no_superuser_opens_no_private_network_and_enables_no_secret_of_another_address() -> None:
+    provider = make_provider("vendor", base_url="http://10.0.0.9/v1", allow_private_addresses=True)
+    publish("olga", "first")
+    provider.base_url, provider.allow_private_addresses = "https://new.example/v1", False
+    provider.save()
+    publish("olga", "second")
+    staff = make_staff("routing.view_revision", "routing.change_revision")
+    client = browser(staff)
+    client.post(page("routing_revision_undo", 2), {"object": f"provider:{provider.pk}"})
+    provider.refresh_from_db()
+    assert (provider.base_url, provider.allow_private_addresses) == ("http://10.0.0.9/v1", False)
+    row = Credential.objects.get()
+    assert not row.enabled
+    client.post(page("routing_revision_undo", 3), {"object": f"credential:{row.pk}"})
+    row.refresh_from_db()
+    assert not row.enabled
+    browser(User.objects.create_superuser("boss")).post(page("routing_revision_restore", 1))
+    provider.refresh_from_db()
+    assert provider.allow_private_addresses

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 
 import pytest
 import yaml
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts.models import ApiKey, Budget, Limit, Team
+from providers.apps import vault
 from providers.models import Credential, Provider
 from routing.history import Place, UnknownRevisionError, before_and_after, present, state_at
 from routing.models import Route, Target
@@ -239,3 +244,86 @@ def test_an_old_revision_is_restored_from_the_command_line(begun: Route) -> None
     assert latest() == 3
     call_command("config", "undo", "3", stdout=out)
     assert Route.objects.get().losses == "strict"
+
+
+@pytest.fixture
+def moved() -> Provider:
+    """Revision 1: a provider at an old address, on the private network; 2: a new one, a new secret."""
+    old = "http://10.0.0.9/v1"
+    provider = make_provider("vendor", base_url=old, allow_private_addresses=True, secret="sk-old-0123456789")
+    saved()
+    provider.base_url, provider.allow_private_addresses = "https://new.example/v1", False
+    provider.save()
+    Credential.objects.update(sealed=vault().seal(SECRET, provider.pk), last4=SECRET[-4:])
+    saved()
+    return provider
+
+
+def test_a_secret_does_not_follow_to_an_old_address_in_parts_either(moved: Provider) -> None:
+    row = Credential.objects.get()
+    undo(2, "ivan", frozenset({Place("provider", moved.pk)}))
+    assert Provider.objects.get().base_url == "http://10.0.0.9/v1"
+    outcome = undo(3, "ivan", frozenset({Place("credential", row.pk)}))
+    assert not Credential.objects.get().enabled
+    assert any("entered for another address" in note for note in outcome.notes)
+    # Nor by a whole state in which it was enabled.
+    restore(1, "ivan")
+    assert not Credential.objects.get().enabled
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Credential.objects.update(enabled=True)
+    # With the address that it was entered for it comes back, and only then.
+    restore(2, "ivan")
+    row.refresh_from_db()
+    assert (row.enabled, row.provider.base_url) == (True, "https://new.example/v1")
+
+
+def test_what_is_read_of_a_secret_is_of_the_one_that_is_there(moved: Provider) -> None:
+    outcome = undo(2, "ivan")
+    assert Credential.objects.get().last4 == SECRET[-4:]
+    assert any("stays the one" in note for note in outcome.notes)
+
+
+def test_a_file_with_the_secret_brings_it_back_into_use(moved: Provider, tmp_path: Path) -> None:
+    undo(2, "ivan")
+    path = tmp_path / "gateway.yaml"
+    enabled = "providers: {vendor: {credentials: [{label: default, enabled: true%s}]}}"
+    path.write_text(enabled % "")
+    with pytest.raises(CommandError, match="entered for another address"):
+        call_command("config", "apply", str(path))
+    path.write_text(enabled % f", secret: {SECRET}")
+    call_command("config", "apply", str(path))
+    assert Credential.objects.get().enabled
+
+
+def test_private_addresses_come_back_only_for_a_superuser(moved: Provider) -> None:
+    outcome = undo(2, "ivan")
+    assert not Provider.objects.get().allow_private_addresses
+    assert any("stay refused" in note for note in outcome.notes)
+    restore(1, "boss", private=True)
+    assert Provider.objects.get().allow_private_addresses
+
+
+def test_a_deleted_provider_comes_back_without_private_addresses() -> None:
+    provider = make_provider("vendor", base_url="http://10.0.0.9/v1", allow_private_addresses=True)
+    saved()
+    provider.delete()
+    saved()
+    undo(2, "ivan")
+    assert not Provider.objects.get().allow_private_addresses
+
+
+def test_a_key_that_has_expired_stays_so(begun: Route) -> None:
+    key = ApiKey.objects.get()
+    now = timezone.now()
+    key.expires_at = now - timedelta(minutes=1)
+    key.save()
+    saved()
+    outcome = restore(1, "ivan")
+    assert ApiKey.objects.get().expires_at == key.expires_at
+    assert any("has expired" in note for note in outcome.notes)
+    # One that has not is given the time back that somebody took by mistake.
+    key.expires_at = now + timedelta(days=1)
+    key.save()
+    saved()
+    restore(1, "ivan")
+    assert ApiKey.objects.get().expires_at is None

@@ -85,7 +85,8 @@ class Command(BaseCommand):
             self._change(self._applying(options["file"]), ways)
         else:
             how = restore if action == "restore" else undo
-            self._change(partial(how, options["number"], "command line"), ways)
+            # Whoever runs commands runs the machine, and its network.
+            self._change(partial(how, options["number"], "command line", private=True), ways)
 
     def _export(self, number: int | None) -> None:
         try:
