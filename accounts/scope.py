@@ -21,7 +21,8 @@ def teams_of(user: Any) -> frozenset[int] | None:
     return frozenset(TeamMember.objects.filter(user=user.pk).values_list("team_id", flat=True))
 
 
-def seen_by(user: Any, rows: QuerySet[Row]) -> QuerySet[Row]:
-    """Of rows with a `team_id` those that `user` sees. The permission to look at all is another matter."""
+def seen_by(user: Any, rows: QuerySet[Row], column: str = "team_id") -> QuerySet[Row]:
+    """Of rows with a team's id in `column` those that `user` sees. The permission to look at all is another
+    matter."""
     teams = teams_of(user)
-    return rows if teams is None else rows.filter(team_id__in=teams)
+    return rows if teams is None else rows.filter(**{f"{column}__in": teams})

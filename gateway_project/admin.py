@@ -1,22 +1,25 @@
-"""The admin's own users and groups, in the theme's looks."""
+"""The admin's own users, groups and attempts to log in, in the theme's looks."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from axes import admin as axes_admin
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts.admin_base import BoundedLookups
 from accounts.models import TeamMember
 
 admin.site.index_title = "Overview"
-admin.site.unregister(User)
-admin.site.unregister(Group)
+for _each in (User, Group, AccessAttempt, AccessFailureLog, AccessLog):
+    admin.site.unregister(_each)
 
 
 class TeamMemberInline(TabularInline):
@@ -28,7 +31,7 @@ class TeamMemberInline(TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, BoundedLookups):
     """Django's page, with the theme's forms."""
 
     form = UserChangeForm
@@ -42,5 +45,20 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, BoundedLookups):
     """Django's page as it is: a group is a set of permissions."""
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(axes_admin.AccessAttemptAdmin, BoundedLookups):  # type: ignore[misc]  # it has no types
+    """Passwords that were guessed wrong, and who is shut out."""
+
+
+@admin.register(AccessFailureLog)
+class AccessFailureLogAdmin(axes_admin.AccessFailureLogAdmin, BoundedLookups):  # type: ignore[misc]  # as above
+    """Every failure to log in."""
+
+
+@admin.register(AccessLog)
+class AccessLogAdmin(axes_admin.AccessLogAdmin, BoundedLookups):  # type: ignore[misc]  # as above
+    """Who logged in and out."""

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+from accounts.admin_base import is_id
 from accounts.models import Budget, Limit
 from providers.models import Provider
 from routing.admin_base import CsvExport, Published
@@ -44,7 +45,7 @@ class AllowanceAdmin(Published, CsvExport):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A link may say whose it is to be, and nothing else."""
-        return {name: request.GET[name] for name in ("team", "key") if request.GET.get(name, "").isdecimal()}
+        return {name: request.GET[name] for name in ("team", "key") if is_id(request.GET.get(name, ""))}
 
     @admin.display(description="Whose")
     def owner(self, obj: Limit | Budget) -> str:

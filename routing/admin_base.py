@@ -12,8 +12,8 @@ from django.contrib.admin.models import LogEntry
 from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from unfold.admin import ModelAdmin
 
+from accounts.admin_base import BoundedLookups
 from accounts.sheets import lines
 from routing.lint_now import tell
 from routing.revisions import Change, hold, publish
@@ -24,7 +24,7 @@ _READS = ("GET", "HEAD", "OPTIONS", "TRACE")
 _changes: ContextVar[list[Change] | None] = ContextVar("changes", default=None)
 
 
-class Published(ModelAdmin):
+class Published(BoundedLookups):
     """Publishes one revision for each request that changes something, in the transaction of the change.
 
     It hears of changes where Django writes its own admin log: at each addition, change and deletion, so
@@ -125,7 +125,7 @@ def _publish(request: HttpRequest, changes: list[Change]) -> None:
         publish(user.get_username(), "; ".join(f"{c['object']} {c['action']}" for c in changes), changes)
 
 
-class CsvExport(ModelAdmin):
+class CsvExport(BoundedLookups):
     """An action that writes the chosen rows as CSV: the columns of `csv_fields`."""
 
     csv_fields: tuple[str, ...] = ()

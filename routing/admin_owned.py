@@ -8,11 +8,12 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from accounts.admin_base import TeamScoped
 from routing.admin_base import CsvExport
 from routing.owned import OwnedObject
 
 
-class OwnedObjectAdmin(CsvExport):
+class OwnedObjectAdmin(TeamScoped, CsvExport):
     """To read. To delete a row deletes nothing at the provider: nobody can ask for it by the gateway any
     more. That is for what was deleted elsewhere, and for a team that is to go."""
 

@@ -13,9 +13,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
+from accounts.admin_base import BoundedLookups, is_id
 from accounts.scope import teams_of
 from routing.history import Place, UnknownRevisionError, before_and_after
 from routing.impact_words import sections
@@ -30,7 +30,7 @@ MAY_REWIND = "routing.change_revision"
 MAY_SEE_REQUESTS = "accounts.view_requestentry"
 
 
-class RevisionAdmin(ModelAdmin):
+class RevisionAdmin(BoundedLookups):
     """Revisions to read and to go back to: nobody adds, changes or deletes one."""
 
     list_display = ("number", "created", "author", "reason")
@@ -125,7 +125,7 @@ def _chosen(request: HttpRequest) -> frozenset[Place] | None:
     """The rows that the form names as `table:row`; None: all."""
     words = request.POST.getlist("object") or request.GET.getlist("object")
     pairs = (word.partition(":") for word in words)
-    return frozenset(Place(table, int(row)) for table, _, row in pairs if row.isdecimal()) or None
+    return frozenset(Place(table, int(row)) for table, _, row in pairs if is_id(row)) or None
 
 
 def _objects(number: int) -> list[tuple[str, str]]:

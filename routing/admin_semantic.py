@@ -10,7 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.decorators import display
 
+from accounts.admin_base import TeamScoped, is_id
 from accounts.models import Team
+from accounts.scope import seen_by
 from routing.admin_base import CsvExport, Published
 from routing.models import CachePurge, Route
 from routing.models_semantic import SemanticEvent
@@ -25,32 +27,40 @@ _SHOWN = 300
 class _Named(admin.SimpleListFilter):
     """A filter of a number by the name of what it stands for."""
 
-    model: Any
+    def named(self, user: Any) -> QuerySet[Any]:
+        """Those that `user` may know of."""
+        raise NotImplementedError
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(pk), name) for pk, name in self.model.objects.values_list("pk", "name").order_by("name")]
+        rows = self.named(request.user).values_list("pk", "name").order_by("name")
+        return [(str(pk), name) for pk, name in rows]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value, field = self.value(), self.parameter_name or ""
-        return queryset.filter(**{field: value}) if value and value.isdecimal() else queryset
+        return queryset.filter(**{field: value}) if value and is_id(value) else queryset
 
 
 class _TeamFilter(_Named):
     title = "team"
     parameter_name = "team"
-    model = Team
+
+    def named(self, user: Any) -> QuerySet[Team]:
+        return seen_by(user, Team.objects.all(), "pk")
 
 
 class _RouteFilter(_Named):
     title = "route"
     parameter_name = "route"
-    model = Route
+
+    def named(self, user: Any) -> QuerySet[Route]:
+        return Route.objects.filter(team=None) | seen_by(user, Route.objects.all())
 
 
-class SemanticEventAdmin(Published, CsvExport):
+class SemanticEventAdmin(TeamScoped, Published, CsvExport):
     """Hits and would-be hits. Their questions, where a route has them written down, only for those who may
     read them."""
 
+    team_column = "team"
     list_display = ("at", "team_name", "route_name", "model", "became", "likeness", "answer")
     list_display_links = None
     list_filter = ("at", "kind", _TeamFilter, _RouteFilter, "embedder")
@@ -74,6 +84,8 @@ class SemanticEventAdmin(Published, CsvExport):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SemanticEvent]:
         kept = SemanticEvent.objects.filter(kind="kept", entry=OuterRef("entry")).exclude(prompt="")
+        # Where a route's answers are for every team, another's question may have been the first.
+        kept = seen_by(request.user, kept, "team")
         found: QuerySet[SemanticEvent] = super().get_queryset(request)
         return found.exclude(kind="kept").annotate(
             team_named=Subquery(Team.objects.filter(pk=OuterRef("team")).values("name")[:1]),
@@ -85,12 +97,6 @@ class SemanticEventAdmin(Published, CsvExport):
         if request.user.has_perm("routing.view_semantic_prompts"):
             return (*self.list_display, "asked", "answered_to")
         return self.list_display
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Nobody finds out by searching what he may not read."""
-        return not lookup.startswith(("prompt", "answered")) and super().lookup_allowed(
-            lookup, value, request
-        )
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -20,9 +20,10 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
+from accounts.admin_base import BoundedLookups, TeamScoped
 from accounts.ledger import usage_page
 from accounts.ledger.admin_filters import (
     CodeFilter,
@@ -42,7 +43,6 @@ from accounts.ledger.lines import ENDING
 from accounts.ledger.rows import AttemptEntry, RequestEntry, UsageDay
 from accounts.ledger.usage import asked
 from accounts.ledger.words import attempt_cost, attempt_used, explain
-from accounts.scope import seen_by, teams_of
 from accounts.sheets import MOST_ROWS, streamed
 
 # Nobody turns more pages; whoever looks for something older filters.
@@ -73,23 +73,11 @@ class _ReadOnly:
         return False
 
 
-class _Scoped(_ReadOnly, ModelAdmin):
-    """Everybody sees his teams' rows, and learns it where he has none."""
+class _Ledger(_ReadOnly, TeamScoped, BoundedLookups):
+    """The rows of one's teams."""
 
     # They would count the whole table for each choice of each filter.
     show_facets = admin.ShowFacets.NEVER
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return seen_by(request.user, super().get_queryset(request))
-
-    def tell_of_no_team(self, request: HttpRequest) -> None:
-        if teams_of(request.user) == frozenset():
-            words = "You belong to no team, so you see nothing here. Whoever manages users can change that."
-            self.message_user(request, words, messages.WARNING)
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        self.tell_of_no_team(request)
-        return super().changelist_view(request, extra_context)
 
 
 class AttemptInline(_ReadOnly, TabularInline):
@@ -133,7 +121,7 @@ class AttemptInline(_ReadOnly, TabularInline):
         return attempt_cost(obj, charged=obj.charged == obj.number)
 
 
-class RequestAdmin(_Scoped):
+class RequestAdmin(_Ledger):
     """Requests, newest first."""
 
     list_display = (
@@ -275,7 +263,7 @@ class RequestAdmin(_Scoped):
         return super().render_change_form(request, context, *args, **more)
 
 
-class UsageDayAdmin(_Scoped):
+class UsageDayAdmin(_Ledger):
     """Sums of days."""
 
     list_display = (

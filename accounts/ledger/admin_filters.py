@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
 
+from accounts.admin_base import is_id
 from accounts.ledger.rows import STATES, UsageDay
 from accounts.scope import seen_by
 from dialects.codes import OWN_CODES
@@ -43,7 +44,7 @@ class _Chosen(admin.SimpleListFilter):
         if not chosen:
             return queryset
         if self.column.endswith("_id"):
-            if not chosen.isdigit() or len(chosen) > 18:
+            if not is_id(chosen):
                 return queryset.none()
             return queryset.filter(**{self.column: int(chosen)})
         return queryset.filter(**{self.column: chosen})

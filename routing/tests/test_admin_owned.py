@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from accounts.models import Team
+from accounts.scope import EVERY_TEAM
 from routing.models import OwnedObject, Revision
 from routing.tests.admin_pages import browser, page
 from tests.support.rows import make_key, make_provider, make_staff
@@ -19,7 +20,7 @@ LIST = page("routing_ownedobject_changelist")
 
 @pytest.fixture
 def reader() -> Client:
-    return browser(make_staff("routing.view_ownedobject"))
+    return browser(make_staff("routing.view_ownedobject", EVERY_TEAM))
 
 
 def owned(name: str = "file-1", **fields: Any) -> OwnedObject:

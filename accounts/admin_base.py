@@ -1,0 +1,86 @@
+"""What lists of the admin have in common: which filters an address may ask for, and whose rows they show."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.utils import get_fields_from_path
+from django.db.models import DateField, QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from accounts.scope import seen_by, teams_of
+
+# What filters of the admin make their links of.
+_VALUES = ("", "__exact", "__id__exact", "__isnull", "__isempty")
+_TIMES = ("", "__exact", "__gte", "__gt", "__lte", "__lt")
+_PARTS = ("__year", "__month", "__day")
+_ID_DIGITS = 18
+
+
+class BoundedLookups(ModelAdmin):
+    """An address filters by what the page has as filters, and by nothing else.
+
+    Django lets any lookup of a column through. `__regex` runs in Python on SQLite, for hours where somebody
+    wants that, while the whole process stands still; `__startswith` tells a letter at a time what no page
+    shows.
+    """
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return self._offered(lookup, value, request) and super().lookup_allowed(lookup, value, request)
+
+    def _offered(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        dates = {self.date_hierarchy} if self.date_hierarchy else set()
+        if any(lookup == f"{path}{part}" for path in dates for part in _PARTS):
+            return _is_part_of_date(value)
+        for item in self.get_list_filter(request):
+            if isinstance(item, type):
+                typed = [name for name, *_ in getattr(item, "inputs", ())]
+                if lookup in (typed or [getattr(item, "parameter_name", None)]):
+                    return True
+                continue
+            path = str(item[0] if isinstance(item, (tuple, list)) else item)
+            if isinstance(get_fields_from_path(self.model, path)[-1], DateField):
+                dates.add(path)
+            elif any(lookup == f"{path}{way}" for way in _VALUES):
+                return True
+        if any(lookup == f"{path}__isnull" for path in dates):
+            return True
+        return any(lookup == f"{path}{way}" for path in dates for way in _TIMES) and _is_moment(value)
+
+
+class TeamScoped(ModelAdmin):
+    """Everybody sees his teams' rows, and learns it where he has none. `team_column` has a team's id."""
+
+    team_column = "team_id"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return seen_by(request.user, super().get_queryset(request), self.team_column)
+
+    def tell_of_no_team(self, request: HttpRequest) -> None:
+        if teams_of(request.user) == frozenset():
+            words = "You belong to no team, so you see nothing here. Whoever manages users can change that."
+            self.message_user(request, words, messages.WARNING)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        self.tell_of_no_team(request)
+        return super().changelist_view(request, extra_context)
+
+
+def is_id(text: str) -> bool:
+    """Whether it is a number that every database has room for."""
+    return text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS
+
+
+def _is_part_of_date(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 4 and int(text) < 9999
+
+
+def _is_moment(text: str) -> bool:
+    """One that stays one in another time zone, too."""
+    try:
+        return 1 < datetime.fromisoformat(str(text)).year < 9999
+    except ValueError:
+        return False
