@@ -18,6 +18,8 @@ from routing.ownership import Kind, Owned, Page
 BATCH = 500
 # How long a file's row outlives the file, in seconds: clocks differ, and providers delete when it suits them.
 GRACE = 24 * 3600
+# PostgreSQL keeps no text with one, and takes none in a question.
+_NUL = "\x00"
 
 Args = ParamSpec("Args")
 Result = TypeVar("Result")
@@ -70,6 +72,8 @@ class OwnedTable:
     @_asked
     def page(self, team: int, kind: Kind, page: Page) -> tuple[Sequence[Owned], bool]:
         """A part of the team's own, and whether there are more."""
+        if _NUL in page.after + page.purpose:
+            return [], False
         rows = OwnedObject.objects.filter(team_id=team, kind=kind)
         # What has expired at the provider is no longer there.
         rows = rows.filter(Q(expires__isnull=True) | Q(expires__gt=int(time.time())))
@@ -95,12 +99,14 @@ class OwnedTable:
 
     @_asked
     def strangers(self, team: int, names: Sequence[str]) -> Sequence[str]:
-        """Which of these ids are files of other teams."""
+        """Which of these ids are files of other teams, or can be nobody's."""
         owners: set[tuple[str, int]] = set()
-        for at in range(0, len(names), BATCH):
-            rows = OwnedObject.objects.filter(kind="file", upstream_id__in=names[at : at + BATCH])
+        asked = [name for name in names if _NUL not in name]
+        for at in range(0, len(asked), BATCH):
+            rows = OwnedObject.objects.filter(kind="file", upstream_id__in=asked[at : at + BATCH])
             owners.update(rows.values_list("upstream_id", "team_id"))
-        return [name for name, owner in owners if owner != team and (name, team) not in owners]
+        strange = [name for name, owner in owners if owner != team and (name, team) not in owners]
+        return strange + [name for name in names if _NUL in name]
 
 
 def _forget(before: int) -> None:

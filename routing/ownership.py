@@ -70,5 +70,5 @@ class Ownership(Protocol):
         ...
 
     def strangers(self, team: int, names: Sequence[str]) -> Sequence[str]:
-        """Which of these ids are files of other teams."""
+        """Which of these ids are files of other teams, or can be nobody's."""
         ...

@@ -17,7 +17,7 @@ from dialects.errors import GatewayError
 from providers.models import Provider
 from routing.owned import OwnedObject
 from routing.owned_table import BATCH, GRACE, OwnedTable
-from routing.ownership import Owned, Page
+from routing.ownership import Kind, Owned, Page
 from tests.support.rows import make_key, make_provider
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -79,6 +79,22 @@ def test_pages(made: tuple[Provider, Team, Team]) -> None:
     assert names(TABLE.page(team, "file", Page(limit=9, purpose="batch"))) == ["file-3", "file-1"]
     assert TABLE.page(team, "file", Page(after="theirs")) == ([], False)
     assert names(TABLE.page(team, "batch", Page())) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "batch"])
+def test_a_nul_is_in_nothing_that_is_kept(made: tuple[Provider, Team, Team], kind: Kind) -> None:
+    TABLE.add(replace(a_file(made, purpose="batch"), kind=kind))
+    team = made[1].pk
+    assert TABLE.page(team, kind, Page(after="\x00")) == ([], False)
+    assert TABLE.page(team, kind, Page(purpose="a\x00b")) == ([], False)
+    assert names(TABLE.page(team, kind, Page())) == ["file-1"]
+
+
+def test_an_id_with_a_nul_is_a_strangers(made: tuple[Provider, Team, Team]) -> None:
+    TABLE.add(a_file(made))
+    asked = ["a\x00b", "file-1", "nobodys"]
+    assert list(TABLE.strangers(made[1].pk, asked)) == ["a\x00b"]
+    assert sorted(TABLE.strangers(made[2].pk, asked)) == ["a\x00b", "file-1"]
 
 
 def test_what_is_shown_is_kept_and_what_is_deleted_goes(made: tuple[Provider, Team, Team]) -> None:

@@ -313,6 +313,17 @@ def test_s35_another_teams_file_is_not_read_by_its_id(kept: Kept, key: str) -> N
     assert status == 200
 
 
+def test_an_id_with_a_nul_is_none(kept: Kept) -> None:
+    headers = {"authorization": f"Bearer {kept.a.api_key}"}
+    body = naming(r"a\u0000b")
+    status, _, raw = send(kept.gateway, "POST", "/v1/chat/completions", body, headers)
+    assert (status, orjson.loads(raw)["error"]["message"]) == (404, "No such File object: this id")
+    for query in ("files?purpose=%00", "files?after=%00", "batches?after=%00"):
+        status, _, raw = send(kept.gateway, "GET", f"/v1/{query}", b"", headers)
+        assert (status, orjson.loads(raw)["data"]) == (200, [])
+    assert kept.fake.requests == []
+
+
 def test_s35_nor_from_within_a_batch(kept: Kept) -> None:
     made = kept.a.files.create(file=TEXT, purpose="user_data")
     line = jsonl("gpt-4o").replace(b"[]", b'[{"file_ids":["%b"]}]' % made.id.encode())
