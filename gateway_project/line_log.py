@@ -38,8 +38,8 @@ class LineLog:
     def _keep(self, level: str, event: str, fields: dict[str, Any]) -> None:
         for name, value in fields.items():
             if type(value) is str:
-                # Most texts are names and codes, shorter than any key.
-                if len(value) > 12 and name not in _PLAIN:
+                # Most texts are names and codes, shorter than any key, and plain.
+                if (len(value) > 12 or not value.isascii()) and name not in _PLAIN:
                     fields[name] = _known(value)
             elif type(value) is list:
                 fields[name] = [_known(item) if type(item) is str else item for item in value]

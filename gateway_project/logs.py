@@ -18,6 +18,10 @@ from gateway_project.log_sink import Sink
 _SECRET = re.compile(
     r"(?i)\b(?:gw|sk|pk|xai|gsk|hf)[-_][a-z0-9_\-]{12,}|\bAIza[\w\-]{20,}|(?<=bearer )[\w\-.~+/]{8,}=*"
 )
+# What a terminal or an editor obeys or hides instead of showing it: control characters, line ends, and what
+# turns the direction of writing. JSON escapes those of ASCII by itself.
+_ASCII_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OTHER_CONTROL = re.compile(r"[\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 # Talk in tones that concern nobody at that level, or name what passes through them.
 _QUIET = {
@@ -26,6 +30,8 @@ _QUIET = {
     "twisted": logging.WARNING,
     "axes": logging.WARNING,
     "urllib3": logging.WARNING,
+    # Warns of a client's tracestate that is not valid, and quotes it.
+    "opentelemetry.trace.span": logging.ERROR,
 }
 _STDERR = 2
 # One line must not fill a disk: a text beyond this is cut.
@@ -41,11 +47,12 @@ def configure(level: str, *, as_json: bool) -> Sink:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact,
     ]
-    render: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(serializer=_dumps)
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    render: structlog.typing.Processor
+    if as_json:
+        render = structlog.processors.JSONRenderer(serializer=_dumps)
+    else:
+        shared.append(_visible)
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -78,11 +85,27 @@ def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any
 
 
 def clean(text: str) -> str:
-    """`text` without what looks like a key, and not longer than a line may be."""
+    """`text` without what looks like a key, not longer than a line may be, and with what JSON does not escape
+    by itself made visible."""
     if len(text) > _MAX_TEXT:
         text = text[:_MAX_TEXT] + "…"
+    if not text.isascii():
+        text = _OTHER_CONTROL.sub(_escaped, text)
     # Most texts are names and codes, shorter than any key.
     return _SECRET.sub("[redacted]", text) if len(text) > 12 else text
+
+
+def _visible(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """For lines that are not JSON: one event is one line, and moves no cursor. What is not a text is shown by
+    `repr`, which escapes too."""
+    for name, value in event.items():
+        if isinstance(value, str) and _ASCII_CONTROL.search(value):
+            event[name] = _ASCII_CONTROL.sub(_escaped, value)
+    return event
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def _flatten_traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -65,6 +65,16 @@ def test_keys_are_cut_out(pipe: Pipe, canary: str) -> None:
     assert (line["dropped"][1], line["key"]) == ("top_k", "gw-abcdefgh")
 
 
+def test_nothing_that_a_terminal_obeys(pipe: Pipe) -> None:
+    sink = Sink(pipe.fd)
+    log = LineLog("info", sink.put)
+    log.info("request", model="a\x9b31m", team="模型-\u202e" * 3, dropped=["\u2066"])
+    assert sink.drain(10)
+    [line] = pipe.lines()
+    assert (line["model"], line["team"]) == (r"a\x9b31m", "模型-\\u202e" * 3)
+    assert line["dropped"] == [r"\u2066"]
+
+
 def test_only_what_the_level_lets_through(pipe: Pipe) -> None:
     sink = Sink(pipe.fd)
     log = LineLog("warn", sink.put)

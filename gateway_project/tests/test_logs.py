@@ -44,15 +44,53 @@ def test_a_long_text_is_cut() -> None:
     assert len(redact(None, "info", {"event": "x" * 100_000})["event"]) < 3000
 
 
+ODD = ["\x00", "\x07", "\x1b[31m", "\r", "\n", "\x7f", "\x9b31m", "\u2028", "\u202e", "\u2066", "\u200f"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nothing_that_a_terminal_obeys(odd: str, *, as_json: bool) -> None:
+    text = _raw(
+        f"odd = 'name{ascii(odd)[1:-1]}name'\n"
+        "structlog.get_logger('gateway').info('request', model=odd, dropped=[odd])\n"
+        "logging.getLogger('some.library').warning('odd %s', odd)\n",
+        as_json=as_json,
+    )
+    assert text.count("\n") == 2
+    assert not [c for c in text if not c.isprintable() and c not in "\n\x7f"]
+    assert as_json or "\x7f" not in text
+    # Its letters are there to be read.
+    assert text.count("name") == 6
+
+
+@pytest.mark.parametrize("word", ["naïve-模型", "🐎", "a b", "C:\\models"])
+def test_other_letters_stay(word: str) -> None:
+    assert redact(None, "info", {"model": word})["model"] == word
+    assert word in _raw(f"structlog.get_logger().info('request', model={word!r})\n", as_json=False)
+
+
+def test_a_tracestate_that_is_not_valid_is_not_quoted() -> None:
+    said = _written(
+        "from opentelemetry.trace import TraceState\n"
+        "assert not TraceState.from_header(['canary-\\x9b', '=canary'])\n"
+        "assert not TraceState([('canary \\x00', 'x')])\n"
+    )
+    assert said == []
+
+
 def _written(code: str) -> list[dict[str, Any]]:
     """The lines that a process writes which logs as production does."""
+    return [json.loads(line) for line in _raw(code, as_json=True).splitlines()]
+
+
+def _raw(code: str, *, as_json: bool) -> str:
     program = (
         "from gateway_project.logs import configure; import logging, structlog\n"
-        "configure('info', as_json=True)\n" + code
+        f"configure('info', as_json={as_json})\n" + code
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == ""
-    return [json.loads(line) for line in done.stderr.splitlines()]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b""
+    return done.stderr.decode()
 
 
 def test_both_ways_in_give_json_lines() -> None:
