@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from accounts.keys import MIN_CHOSEN, display_prefix
 from accounts.ledger.charge import dollars
 from accounts.scope import teams_of
 from console.apps import running
@@ -27,19 +28,22 @@ _LEDGER = "accounts.view_requestentry"
 @never_cache
 @require_http_methods(["GET", "POST"])
 def explain_page(request: HttpRequest) -> HttpResponse:
-    """The form, and below it what it asks for. A body comes by POST alone: addresses are logged."""
+    """The form, and below it what it asks for. A body or a whole key comes by POST alone: addresses are
+    logged."""
     asked = _asked(request)
     _check(request, asked)
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Explain a request",
         "asked": asked,
+        # No page holds a whole key.
+        "key": display_prefix(asked.key) if _is_whole(asked.key) else asked.key,
         "body": asked.body.decode("utf-8", "replace"),
         "surfaces": SURFACES,
     }
     if asked.key or asked.model or asked.request or asked.body:
         try:
-            said = answered(asked, vault(), running(), _sight(request))
+            said = _answered(request, asked)
         except AskingError as error:
             context["problem"] = str(error)
         else:
@@ -56,7 +60,7 @@ def explain_json(request: HttpRequest) -> HttpResponse:
     asked = _asked(request)
     try:
         _check(request, asked)
-        said = answered(asked, vault(), running(), _sight(request))
+        said = _answered(request, asked)
     except PermissionDenied:
         return JsonResponse({"error": "You may not see routes, keys or requests."}, status=403)
     except AskingError as error:
@@ -76,6 +80,21 @@ def _check(request: HttpRequest, asked: Asked) -> None:
     needed = (*_PERMISSIONS, _LEDGER) if asked.request else _PERMISSIONS
     if not all(user.has_perm(permission) for permission in needed):
         raise PermissionDenied
+
+
+def _answered(request: HttpRequest, asked: Asked) -> Explanation:
+    """What would become of it. Raises AskingError."""
+    if request.method != "POST" and _is_whole(asked.key):
+        raise AskingError(
+            "A whole key may not stand in an address, because addresses are logged and kept: ask by its "
+            "prefix or its id. If others may see this address, revoke the key."
+        )
+    return answered(asked, vault(), running(), _sight(request))
+
+
+def _is_whole(key: str) -> bool:
+    """True for what is longer than any prefix and any id: no key is shorter."""
+    return len(key) >= MIN_CHOSEN
 
 
 def _sight(request: HttpRequest) -> Sight:

@@ -197,6 +197,21 @@ def test_a_body_is_posted_and_not_kept(ops: Client, key: Key) -> None:
     assert "seed" not in ops.get(reverse("explain_json"), {"model": "m-1", "body": body}).content.decode()
 
 
+def test_no_page_holds_a_whole_key_and_no_address_may(ops: Client, key: Key) -> None:
+    asked = {"model": "m-1", "key": str(key)}
+    posted = ops.post(reverse("explain"), asked).content.decode()
+    assert "It goes to anthropic/claude-opus-4-5 first." in posted
+    assert f'name="key" value="{key.row.prefix}"' in posted
+    assert ops.post(reverse("explain_json"), asked).json()["key"]["prefix"] == key.row.prefix
+    by_address = ops.get(reverse("explain"), asked).content.decode()
+    assert "may not stand in an address" in by_address
+    assert "It goes to" not in by_address
+    told = ops.get(reverse("explain_json"), asked)
+    assert told.status_code == 400
+    for text in (posted, by_address, told.content.decode()):
+        assert str(key) not in text
+
+
 def test_live_state_where_calls_are_served(ops: Client, key: Key, live: LiveState) -> None:
     Limit.objects.create(key=key.row, kind="requests", amount=3, per="minute")
     target = build_snapshot(vault()).routes[0].targets[0]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from accounts.keys import display_prefix
 from tests.support.served import Served
 
 _PATIENCE = 30.0
@@ -44,7 +45,8 @@ def test_the_server_knows_its_own_state_and_a_command_does_not() -> None:
             lambda: client.post("/v1/chat/completions", json=body, headers=bearer),
             lambda reply: "x-ratelimit-remaining-requests" in reply.headers,
         )
-        told = client.get("/admin/explain.json", params={"model": "sandbox", "key": key}).json()
+        asked = {"model": "sandbox", "key": display_prefix(key)}
+        told = client.get("/admin/explain.json", params=asked).json()
         assert told["live"]
         assert [str(each["left"]) for each in told["limits"]] == [
             reply.headers["x-ratelimit-remaining-requests"]
