@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -39,7 +39,7 @@ from routing.snapshot import (
     OnDisconnect,
     Priority,
 )
-from routing.yaml_bounds import check_bounds
+from routing.yaml_bounds import Loader, check_bounds
 
 Text = Annotated[str, Meta(min_length=1)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -302,7 +302,7 @@ def load_yaml(text: str) -> Any:
     """One YAML document as plain data. A key that is written twice is an error. Raises ConfigError."""
     try:
         check_bounds(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
+        return yaml.load(text, Loader=Loader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -379,21 +379,3 @@ def _convert(value: object, kind: type[Document], path: str) -> Document:
         inner = re.sub(r"\A(key in )?\$", "", where.rstrip("`")).lstrip("." if not path else "")
         full = path + inner
         raise ConfigError([f"{full}: {words}" if full else words]) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which no key is silently lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the library's signature
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be plain text", key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} is written twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)

@@ -52,6 +52,14 @@ def applied(draft: Draft, environ: dict[str, str] | None = None) -> Snapshot:
     return snapshot
 
 
+@pytest.mark.parametrize("place", ["api_key: {}", "extra_body: {{seed: {}}}", "rpm: {}"])
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "1" + ":59" * 5000], ids=["hex", "base 60"])
+def test_a_number_without_end_is_refused_in_words(place: str, number: str) -> None:
+    params = place.format(number)
+    with pytest.raises(ConfigError, match="a number is longer than"):
+        imported(f"model_list: [{{model_name: m, litellm_params: {{model: openai/m, {params}}}}}]")
+
+
 def route_of(snapshot: Snapshot, model: str) -> Route:
     found = match(snapshot, model, None)
     assert found is not None
