@@ -1,11 +1,12 @@
-"""What a page of the admin may load, and where it may send: the Content-Security-Policy."""
+"""What a page of the admin may load, and where it may send in the background: the Content-Security-Policy."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
-# Everything from here and nothing from elsewhere: a script that got in has nowhere to send what it finds.
+# Everything from here and nothing from elsewhere: a script that got in can send what it finds nowhere in the
+# background. It can still take the browser elsewhere with it (`location =`), which no directive forbids.
 # The admin's theme brings scripts within its pages and evaluates the expressions in their attributes.
 POLICY = "; ".join(
     (

@@ -14,9 +14,10 @@ from django.db import IntegrityError, models, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
+from accounts.models import TeamMember
 from providers.models import Credential, Provider
 from routing.history import SECRET, STEERING, Place, State, Values, before_and_after, present, state_at
-from routing.models import Route, check_targets
+from routing.models import OwnedObject, Route, check_targets
 from routing.revisions import Change, hold, publish
 
 # What stays as it is whatever is taken back: a key that was revoked was revoked for a reason, and a key that
@@ -256,12 +257,28 @@ def _remove(place: Place, outcome: Outcome, names: State) -> None:
     if row is None:
         # It went with the row that it belonged to.
         return
+    _spare(place, outcome, names)
     try:
         row.delete()
     except ProtectedError as error:
         others = ", ".join(sorted({str(each._meta.verbose_name) for each in error.protected_objects}))
         raise RewindError([f"{name(place, names)} is still used by: {others}."]) from None
     outcome.changes.append(_change(place, names.get(place), None, names))
+
+
+def _spare(place: Place, outcome: Outcome, names: State) -> None:
+    """What hangs on a row and is in no revision goes for good: refused for files, said of members."""
+    if place.table in ("provider", "credential"):
+        files = OwnedObject.objects.filter(**{place.table: place.row}).count()
+        if files:
+            raise RewindError(
+                [f"{name(place, names)} is still used by: files and batches of teams ({files})."]
+            )
+    if place.table == "team":
+        members = TeamMember.objects.filter(team=place.row).count()
+        if members:
+            words = f"members who go with it and do not come back with it: {members}"
+            outcome.notes.append(f"{name(place, names)}: {words}.")
 
 
 def _change(place: Place, was: Values | None, values: Values | None, names: State) -> Change:

@@ -13,15 +13,15 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.models import ApiKey, Budget, Limit, Team
+from accounts.models import ApiKey, Budget, Limit, Team, TeamMember
 from providers.apps import vault
 from providers.models import Credential, Provider
 from routing.history import Place, UnknownRevisionError, before_and_after, present, state_at
-from routing.models import Route, Target
+from routing.models import OwnedObject, Route, Target
 from routing.models_history import RowVersion
 from routing.revisions import latest, publish
 from routing.rewind import RewindError, as_of, differences, restore, undo
-from tests.support.rows import SECRET, make_key, make_provider, make_route
+from tests.support.rows import SECRET, make_credential, make_key, make_provider, make_route, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -327,3 +327,26 @@ def test_a_key_that_has_expired_stays_so(begun: Route) -> None:
     saved()
     restore(1, "ivan")
     assert ApiKey.objects.get().expires_at is None
+
+
+def test_who_owns_which_file_is_not_forgotten(begun: Route) -> None:
+    files = make_provider("vendor", base_url="https://files.example/v1")
+    number = saved()
+    second = make_credential(files, label="second")
+    last = saved()
+    OwnedObject.objects.create(
+        kind="file", upstream_id="file-1", provider=files, credential=second, team=Team.objects.get()
+    )
+    for back in (lambda: restore(1, "ivan"), lambda: undo(number, "ivan"), lambda: undo(last, "ivan")):
+        with pytest.raises(RewindError, match=r"still used by: files and batches of teams \(1\)"):
+            back()
+    assert OwnedObject.objects.get().credential == second
+    assert latest() == last
+
+
+def test_whose_membership_goes_is_said(begun: Route) -> None:
+    team = Team.objects.create(name="others")
+    number = saved()
+    TeamMember.objects.create(team=team, user=make_staff())
+    outcome = undo(number, "ivan")
+    assert any("do not come back with it: 1" in note for note in outcome.notes)
