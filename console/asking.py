@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -22,9 +22,9 @@ from providers.crypto import Vault
 from routing.allowances import Budget, Limit
 from routing.history import UnknownRevisionError
 from routing.loader import compile_tables
+from routing.past import tables_at
 from routing.recent import facts_of
 from routing.revisions import latest
-from routing.rewind import RewindError, as_of
 from routing.snapshot import ApiKey, Snapshot
 from routing.tables import read_tables
 
@@ -141,16 +141,13 @@ def _configuration(
         notes.append(_NOT_LIVE)
         return compile_tables(read_tables(), vault), None
     try:
-        # Only read within it: others wait for their turn to write.
-        with as_of(number) as lost:
-            tables = read_tables()
-    except (UnknownRevisionError, RewindError) as error:
+        tables = tables_at(number, vault)
+    except UnknownRevisionError as error:
         raise AskingError(str(error)) from None
-    notes += [
-        f"As of revision {number}. What is spent of budgets is as of now, and live state is left out.",
-        *lost,
-    ]
-    return replace(compile_tables(tables, vault), revision=number), None
+    notes.append(
+        f"As of revision {number}. What is spent of budgets is as of now, and live state is left out."
+    )
+    return compile_tables(tables, vault), None
 
 
 def _question(asked: Asked, row: RequestEntry | None, snapshot: Snapshot) -> Question:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
@@ -100,13 +100,13 @@ def _budgets(docs: list[BudgetDoc], place: _Place, saver: Saver) -> None:
 
 
 class Exported:
-    """All limits and budgets as a document gives them, read once and handed out by owner."""
+    """Limits and budgets as a document gives them, handed out by owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Iterable[Limit], budgets: Iterable[Budget]) -> None:
         self._rows: dict[tuple[int | None, int | None], dict[str, Any]] = {}
-        for limit in Limit.objects.order_by("id"):
+        for limit in limits:
             self._add("limits", limit, _limit(limit))
-        for budget in Budget.objects.order_by("id"):
+        for budget in budgets:
             self._add("budgets", budget, _budget(budget))
 
     def of(self, team_id: int | None = None, key_id: int | None = None) -> dict[str, Any]:

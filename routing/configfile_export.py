@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from django.db import models
 
-from accounts.models import ApiKey, Team
-from providers.models import CatalogueModel, Provider
+from accounts.models import ApiKey, Budget, Limit, Team
+from providers.models import CatalogueModel, Credential, Provider
 from providers.wire import Timeouts
 from routing.configfile import BreakerDoc, CacheDoc, SemanticDoc
 from routing.configfile_allowances import Exported
 from routing.models import Route, Target
+from routing.past import Rows, rows_now
+
+# Names of teams and providers by their rows.
+Names = Mapping[tuple[type[models.Model], int], str]
 
 _HEADER = """\
 # The gateway's configuration. Apply with: manage.py config apply FILE
@@ -19,19 +26,19 @@ _HEADER = """\
 """
 
 
-def export() -> dict[str, Any]:
-    """The document as plain data. Of the catalogue only the rows that were edited by hand: the others come
-    with the price list."""
-    allowances = Exported()
+def export(rows: Rows | None = None) -> dict[str, Any]:
+    """The document as plain data, of these rows or else of those that are there now. Of the catalogue only
+    the rows that were edited by hand: the others come with the price list."""
+    rows = rows_now() if rows is None else rows
+    allowances = Exported(rows[Limit], rows[Budget])
+    names: Names = {(model, row.pk): row.name for model in (Team, Provider) for row in rows[model]}
+    credentials, targets = _by("provider_id", rows[Credential]), _by("route_id", rows[Target])
+    providers = sorted(rows[Provider], key=lambda row: row.name)
+    catalogue = sorted(rows[CatalogueModel], key=lambda row: (row.kind, row.name))
     return {
-        "providers": {row.name: _provider(row) for row in Provider.objects.prefetch_related("credentials")},
-        "models": [_model(row) for row in CatalogueModel.objects.filter(overridden=True)],
-        "routes": [
-            _route(row)
-            for row in Route.objects.select_related("team")
-            .prefetch_related("targets__provider")
-            .order_by("id")
-        ],
+        "providers": {row.name: _provider(row, credentials[row.pk]) for row in providers},
+        "models": [_model(row) for row in catalogue if row.overridden],
+        "routes": [_route(row, targets[row.pk], names) for row in rows[Route]],
         "teams": [
             {
                 "name": team.name,
@@ -39,11 +46,10 @@ def export() -> dict[str, Any]:
                 **({"batches": True} if team.batches else {}),
                 **allowances.of(team_id=team.pk),
             }
-            for team in Team.objects.all()
+            for team in sorted(rows[Team], key=lambda row: row.name)
         ],
         "keys": [
-            _key(key, allowances)
-            for key in ApiKey.objects.filter(revoked_at=None).select_related("team").order_by("id")
+            _key(key, names[Team, key.team_id], allowances) for key in rows[ApiKey] if key.revoked_at is None
         ],
         **allowances.of(),
     }
@@ -55,7 +61,15 @@ def to_yaml(document: dict[str, Any], header: str = _HEADER) -> str:
     return header + body
 
 
-def _provider(row: Provider) -> dict[str, Any]:
+def _by(column: str, rows: list[Any]) -> dict[int, list[Any]]:
+    """Rows by whom they belong to."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[getattr(row, column)].append(row)
+    return found
+
+
+def _provider(row: Provider, credentials: list[Credential]) -> dict[str, Any]:
     return {
         "kind": row.kind,
         "base_url": row.base_url,
@@ -65,7 +79,7 @@ def _provider(row: Provider) -> dict[str, Any]:
         "breaker": {name: getattr(row, f"breaker_{name}") for name in BreakerDoc.__struct_fields__},
         "credentials": [
             {"label": credential.label, "last4": credential.last4, "enabled": credential.enabled}
-            for credential in row.credentials.all()
+            for credential in credentials
         ],
     }
 
@@ -84,12 +98,13 @@ def _model(row: CatalogueModel) -> dict[str, Any]:
     }
 
 
-def _route(row: Route) -> dict[str, Any]:
+def _route(row: Route, targets: list[Target], names: Names) -> dict[str, Any]:
+    targets = sorted(targets, key=lambda target: (target.tier, -target.weight, target.pk))
     return {
         "name": row.name,
         "pattern": row.pattern,
         "priority": row.priority,
-        "team": None if row.team is None else row.team.name,
+        "team": None if row.team_id is None else names[Team, row.team_id],
         "losses": row.losses,
         "balance": row.balance,
         "affinity": row.affinity,
@@ -112,13 +127,13 @@ def _route(row: Route) -> dict[str, Any]:
             },
         },
         "enabled": row.enabled,
-        "targets": [_target(target) for target in row.targets.all()],
+        "targets": [_target(target, names[Provider, target.provider_id]) for target in targets],
     }
 
 
-def _target(row: Target) -> dict[str, Any]:
+def _target(row: Target, provider: str) -> dict[str, Any]:
     return {
-        "provider": row.provider.name,
+        "provider": provider,
         "model": row.upstream_model,
         "weight": row.weight,
         "tier": row.tier,
@@ -129,9 +144,9 @@ def _target(row: Target) -> dict[str, Any]:
     }
 
 
-def _key(row: ApiKey, allowances: Exported) -> dict[str, Any]:
+def _key(row: ApiKey, team: str, allowances: Exported) -> dict[str, Any]:
     return {
-        "team": row.team.name,
+        "team": team,
         "prefix": row.prefix,
         "label": row.label,
         "allowed_models": row.allowed_models,

@@ -113,6 +113,13 @@ def before_and_after(number: int) -> tuple[State, State]:
     return _state(RowVersion.objects.filter(until=number)), _state(RowVersion.objects.filter(since=number))
 
 
+def made(model: type[models.Model], columns: Values) -> models.Model:
+    """A row of these columns; a column that a newer version added has its default, one that it took away is
+    left."""
+    known = {field.attname: field for field in model._meta.concrete_fields}
+    return model(**{key: known[key].to_python(value) for key, value in columns.items() if key in known})
+
+
 def _state(versions: Iterable[RowVersion]) -> State:
     return {
         Place(version.table, version.row): version.values

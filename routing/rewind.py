@@ -1,10 +1,8 @@
-"""Brings rows to how they stood once: a revision taken back, an old state restored, or looked at for a
-moment."""
+"""Brings rows to how they stood once: a revision taken back, or an old state restored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import TeamMember
 from providers.models import Credential, Provider
-from routing.history import SECRET, STEERING, Place, State, Values, before_and_after, present, state_at
+from routing.history import SECRET, STEERING, Place, State, Values, before_and_after, made, present, state_at
 from routing.models import OwnedObject, Route, check_targets
 from routing.revisions import Change, hold, publish
 
@@ -95,21 +93,6 @@ def differences(number: int) -> list[Change]:
     now = present()
     wanted = _difference(state_at(number), now)
     return [_change(place, now.get(place), wanted[place], {**state_at(number), **now}) for place in wanted]
-
-
-@contextmanager
-def as_of(number: int) -> Iterator[list[str]]:
-    """Within it the tables are as of revision `number`, for this thread alone; afterwards as they were.
-
-    Yields what could not come back, in words. Nothing within may be meant to stay. Raises
-    UnknownRevisionError.
-    """
-    with transaction.atomic():
-        now = present()
-        outcome = Outcome()
-        _bring(_difference(state_at(number), now), now, outcome)
-        yield outcome.notes
-        transaction.set_rollback(True)
 
 
 def name(place: Place, *states: State) -> str:
@@ -195,7 +178,7 @@ def _set(place: Place, values: Values, was: Values | None, outcome: Outcome, nam
     model = STEERING[place.table]
     columns = _allowed(place, values, was, outcome, names)
     if was is None:
-        row = _made(model, {"id": place.row, **columns})
+        row = made(model, {"id": place.row, **columns})
         row.save(force_insert=True)
     else:
         changed = {key: value for key, value in columns.items() if was.get(key) != value}
@@ -203,7 +186,7 @@ def _set(place: Place, values: Values, was: Values | None, outcome: Outcome, nam
             return
         row = model._default_manager.get(pk=place.row)
         before = row.destination if isinstance(row, Provider) else ""
-        for key, value in _made(model, changed).__dict__.items():
+        for key, value in made(model, changed).__dict__.items():
             if key in changed:
                 setattr(row, key, value)
         row.save(update_fields=[_field(model, key) for key in changed])
@@ -242,13 +225,6 @@ def _expired(key: Values) -> bool:
 
 def _field(model: type[models.Model], column: str) -> str:
     return next(field.name for field in model._meta.concrete_fields if field.attname == column)
-
-
-def _made(model: type[models.Model], columns: Values) -> models.Model:
-    """A row of these columns; a column that a newer version added has its default, one that it took away is
-    left."""
-    known = {field.attname: field for field in model._meta.concrete_fields}
-    return model(**{key: known[key].to_python(value) for key, value in columns.items() if key in known})
 
 
 def _remove(place: Place, outcome: Outcome, names: State) -> None:

@@ -12,18 +12,21 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.ledger.rows import RequestEntry, UsageDay
-from accounts.models import Budget, Limit, TeamMember
+from accounts.models import Budget, Limit, Team, TeamMember
 from console.apps import Running
 from pipeline.live import LiveState
 from pipeline.slots import Slots
 from providers.apps import vault
-from providers.models import CatalogueModel
+from providers.models import CatalogueModel, Credential, Provider
 from routing.loader import build_snapshot
+from routing.models import OwnedObject
 from routing.revisions import publish
 from routing.tests.admin_pages import browser, page
 from tests.support.rows import Key, make_key, make_provider, make_route, make_staff
@@ -82,6 +85,28 @@ def test_as_it_is_now_and_as_it_was(key: Key) -> None:
     assert was["outcome"] == "It goes to openai/gpt-4o first."
     assert was["revision"] == 1
     assert run("--model", "m-1")["revision"] == 2, "looking at the past changed nothing"
+
+
+def test_what_was_so_then_is_said_whatever_a_way_back_would_hold_back(key: Key) -> None:
+    """A credential of another address, a key that was revoked, and a team that has files since."""
+    openai = Provider.objects.get(name="openai")
+    openai.base_url = "https://elsewhere.example/v1"
+    openai.save()
+    Credential.objects.filter(provider=openai).update(enabled=False)
+    key.row.revoked_at = timezone.now()
+    key.row.save()
+    later = Team.objects.create(name="later")
+    OwnedObject.objects.create(kind="file", upstream_id="file-1", provider=openai, team=later)
+    publish("olga", "third")
+    with CaptureQueriesContext(connection) as asked:
+        was = run("--model", "m-1", "--key", str(key.row.pk), "--revision", "1")
+    assert was["outcome"] == "It goes to openai/gpt-4o first."
+    assert was["key"]["team"] == "crew"
+    assert all(one["sql"].startswith("SELECT") for one in asked.captured_queries)
+    out = io.StringIO()
+    call_command("config", "export", "--revision", "1", stdout=out)
+    assert "later" not in out.getvalue()
+    assert "crew" in out.getvalue()
 
 
 def test_a_past_request_by_its_own_revision_or_by_what_is_now(key: Key) -> None:

@@ -24,10 +24,11 @@ from routing.history import UnknownRevisionError
 from routing.impact_words import sections
 from routing.imports.formats import FORMATS, IMPORTED, import_file
 from routing.imports.reading import MAX_BYTES
+from routing.past import rows_at
 from routing.rehearsal import Preview, preview, rehearsed
 from routing.revisions import describe
 from routing.rewind import Outcome as Rewound
-from routing.rewind import RewindError, as_of, restore, undo
+from routing.rewind import RewindError, restore, undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,8 @@ class Command(BaseCommand):
 
     def _export(self, number: int | None) -> None:
         try:
-            with nullcontext() if number is None else as_of(number):
-                document = export()
-        except (RewindError, UnknownRevisionError) as error:
+            document = export(None if number is None else rows_at(number))
+        except UnknownRevisionError as error:
             raise CommandError(str(error)) from None
         self.stdout.write(to_yaml(document), ending="")
 
