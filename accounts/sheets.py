@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ from django.http import StreamingHttpResponse
 
 # A spreadsheet takes a cell that begins so for a formula, in full width too, and behind spaces.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")  # noqa: RUF001 - the letters are meant
+# One that separates cells by semicolons or tabs begins a cell behind these, and a row at the end of a line.
+_INNER = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@|%＝＋－＠])")  # noqa: RUF001 - as above
 # A page is some hundred kilobytes and some tens of milliseconds.
 _PAGE = 1_000
 # What a spreadsheet still opens with ease. Who needs more takes it by days, or from the database.
@@ -25,6 +28,7 @@ def inert(value: object) -> str:
     text = "" if value is None else str(value)
     if isinstance(value, (int, float)):
         return text
+    text = _INNER.sub(r"\1'", text)
     return "'" + text if text.lstrip(" ").startswith(_FORMULA) else text
 
 

@@ -114,7 +114,8 @@ def answered(asked: Asked, vault: Vault, running: Running | None, sight: Sight =
 def _row(request_id: str, sight: Sight) -> RequestEntry | None:
     if not request_id:
         return None
-    found = RequestEntry.objects.filter(request_id=request_id[:64]).first()
+    # PostgreSQL has no word for a zero byte.
+    found = RequestEntry.objects.filter(request_id=request_id[:64].replace("\0", "?")).first()
     if found is None or (sight.teams is not None and found.team_id not in sight.teams):
         raise AskingError("The ledger has no request with this id.")
     return found
