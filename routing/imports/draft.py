@@ -87,6 +87,11 @@ class Draft:
         """Variables that the other file speaks of: none of them is made up for another secret."""
         self._variables.update(variables)
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """Every variable that it names or that the other file speaks of."""
+        return frozenset(self._variables)
+
     def document(self) -> dict[str, Any]:
         """As plain data, without the parts that are empty."""
         parts = ("providers", "models", "routes", "teams", "keys", "limits")
