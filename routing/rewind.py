@@ -88,13 +88,6 @@ def restore(number: int, author: str, *, private: bool = False) -> Outcome:
         return _published(wanted, now, Outcome(private), (author, f"as of revision {number} again"))
 
 
-def differences(number: int) -> list[Change]:
-    """What restoring a revision would change, without changing it. Raises UnknownRevisionError."""
-    now = present()
-    wanted = _difference(state_at(number), now)
-    return [_change(place, now.get(place), wanted[place], {**state_at(number), **now}) for place in wanted]
-
-
 def name(place: Place, *states: State) -> str:
     """A row in the words of people."""
     for state in states:
