@@ -18,10 +18,12 @@ _VALUES = ("", "__exact", "__id__exact", "__isnull", "__isempty")
 _TIMES = ("", "__exact", "__gte", "__gt", "__lte", "__lt")
 _PARTS = ("__year", "__month", "__day")
 _ID_DIGITS = 18
+# More than any name has. Each word is a condition on each column, and a database takes so many and no more.
+_SEARCHED = 200
 
 
 class BoundedLookups(ModelAdmin):
-    """An address filters by what the page has as filters, and by nothing else.
+    """An address filters by what the page has as filters, and by nothing else; a search has a length.
 
     Django lets any lookup of a column through. `__regex` runs in Python on SQLite, for hours where somebody
     wants that, while the whole process stands still; `__startswith` tells a letter at a time what no page
@@ -30,6 +32,11 @@ class BoundedLookups(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return self._offered(lookup, value, request) and super().lookup_allowed(lookup, value, request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return super().get_search_results(request, queryset, search_term[:_SEARCHED])
 
     def _offered(self, lookup: str, value: str, request: HttpRequest) -> bool:
         dates = {self.date_hierarchy} if self.date_hierarchy else set()

@@ -152,3 +152,8 @@ def test_nor_does_a_row_of_a_revision(owner: Client, place: str) -> None:
     url = reverse("admin:routing_revision_undo", args=[number])
     assert owner.get(f"{url}?object={place}").status_code == 200
     assert owner.get(reverse("admin:routing_revision_undo", args=["9" * 19])).status_code in (200, 404)
+
+
+@pytest.mark.parametrize("label", PAGES)
+def test_a_search_for_thousands_of_words_fails_nothing(owner: Client, label: str) -> None:
+    assert owner.get(listed(label), {"q": "a " * 3_000}).status_code == 200
