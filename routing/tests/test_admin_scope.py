@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 
+from accounts.admin_base import TeamScoped
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.ledger.table import write
 from accounts.models import Team, TeamMember
@@ -285,3 +287,18 @@ def test_teams_are_given_on_the_page_of_a_user(teams: dict[str, Team]) -> None:
     assert client.post(url, form).status_code == 302
     assert found(browser(user).get(LIST).content.decode()) == {"green"}
     assert client.get(page("auth_user_add")).status_code == 200
+
+
+def test_every_page_with_a_team_is_of_ones_teams_or_is_configuration() -> None:
+    with_team = {
+        model._meta.label: isinstance(site, TeamScoped)
+        for model, site in admin.site._registry.items()
+        if {"team", "team_id"} & {field.name for field in model._meta.fields}
+    }
+    assert {label for label, scoped in with_team.items() if scoped} == {
+        "accounts.RequestEntry", "accounts.UsageDay", "routing.SemanticEvent", "routing.OwnedObject",
+    }  # fmt: skip
+    # As docs/ledger.md says: who may look at these sees every team's.
+    assert {label for label, scoped in with_team.items() if not scoped} == {
+        "accounts.ApiKey", "accounts.Limit", "accounts.Budget", "routing.Route", "routing.CachePurge",
+    }  # fmt: skip
