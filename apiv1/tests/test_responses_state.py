@@ -28,8 +28,10 @@ def test_there_is_no_kept_response(live: LiveGateway, method: str, path: str) ->
 
 
 def test_the_sdk_says_not_found(live: LiveGateway) -> None:
-    client = openai.OpenAI(base_url=live.openai_url, api_key=live.key, max_retries=0)
-    with pytest.raises(openai.NotFoundError):
+    with (
+        pytest.raises(openai.NotFoundError),
+        openai.OpenAI(base_url=live.openai_url, api_key=live.key, max_retries=0) as client,
+    ):
         client.responses.retrieve("resp_1")
 
 
@@ -41,8 +43,10 @@ def test_it_is_no_answer_to_strangers(live: LiveGateway) -> None:
 def test_nothing_is_made_in_the_background(
     live: LiveGateway, fake_upstream: FakeUpstream, model: str
 ) -> None:
-    client = openai.OpenAI(base_url=live.openai_url, api_key=live.key, max_retries=0)
-    with pytest.raises(openai.BadRequestError) as refused:
+    with (
+        pytest.raises(openai.BadRequestError) as refused,
+        openai.OpenAI(base_url=live.openai_url, api_key=live.key, max_retries=0) as client,
+    ):
         client.responses.create(model=model, input="Hello", background=True)
     assert (refused.value.param, refused.value.code) == ("background", "unsupported_value")
     assert fake_upstream.requests == []

@@ -252,28 +252,28 @@ def test_prompts_are_written_down_only_where_the_route_says_so(live: LiveGateway
 
 def test_openai_sdk_reads_a_replayed_stream(live: LiveGateway) -> None:
     like(live, CHAT_OPENAI)
-    client = OpenAI(base_url=live.openai_url, api_key=live.key, max_retries=0)
-    texts = []
-    for text in (FIRST, LIKE):
-        stream = client.chat.completions.create(
-            model="gpt-4o", messages=[{"role": "user", "content": text}], stream=True
-        )
-        texts.append("".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices))
-        live.wait(lambda: live.ears.open == 0 and not live.shelf._jobs)
+    with OpenAI(base_url=live.openai_url, api_key=live.key, max_retries=0) as client:
+        texts = []
+        for text in (FIRST, LIKE):
+            stream = client.chat.completions.create(
+                model="gpt-4o", messages=[{"role": "user", "content": text}], stream=True
+            )
+            texts.append("".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices))
+            live.wait(lambda: live.ears.open == 0 and not live.shelf._jobs)
     assert texts[0] == texts[1] != ""
     assert live.wait_record(2).semantic == "hit"
 
 
 def test_anthropic_sdk_reads_a_replayed_stream(live: LiveGateway) -> None:
     like(live, MESSAGES_ANTHROPIC)
-    client = Anthropic(base_url=live.url, api_key=live.key, max_retries=0)
-    texts = []
-    for text in (FIRST, LIKE):
-        with client.messages.stream(
-            model="claude-opus-4-5", max_tokens=500, messages=[{"role": "user", "content": text}]
-        ) as stream:
-            texts.append(stream.get_final_text())
-        live.wait(lambda: live.ears.open == 0 and not live.shelf._jobs)
+    with Anthropic(base_url=live.url, api_key=live.key, max_retries=0) as client:
+        texts = []
+        for text in (FIRST, LIKE):
+            with client.messages.stream(
+                model="claude-opus-4-5", max_tokens=500, messages=[{"role": "user", "content": text}]
+            ) as stream:
+                texts.append(stream.get_final_text())
+            live.wait(lambda: live.ears.open == 0 and not live.shelf._jobs)
     assert texts[0] == texts[1] != ""
     assert live.wait_record(2).semantic == "hit"
 
