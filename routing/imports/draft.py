@@ -110,7 +110,7 @@ class Draft:
         if known in self._known:
             return self._known[known]
         private = False
-        if PLACEHOLDER in address.base_url:
+        if PLACEHOLDER in (address.base_url or PRESETS[address.preset].base_url):
             self.report.left_out.append(f"{path}: its address is an example's")
             return None
         if address.base_url:

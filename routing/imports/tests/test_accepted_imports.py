@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from accounts.apps import hasher
@@ -40,11 +40,10 @@ ODD = [
 ]
 OURS = ("providers", "routes", "keys", "limits", "models[", "teams")
 NAMES = ["gpt-4o", "fast", "slow", "gpt-*", "*", "fast", "slow"]
+# A pattern comes to a route for each model of the price list, which takes seconds, and has tests of its own.
 MODELS = [
     "openai/gpt-4o",
     "azure/dep",
-    "anthropic/claude-*",
-    "openai/*",
     "groq/llama",
     "hosted_vllm/q",
     "bedrock/x",
@@ -150,15 +149,24 @@ def accepted(name: str, raw: bytes) -> None:
         transaction.set_rollback(True)
 
 
+# What a failure comes from is seen in the document: to explain it, every line of Django would be traced.
+SIZE = settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
+
+
 @pytest.mark.django_db
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@SIZE
 @given(config=LITELLM)
 def test_litellm(config: dict[str, Any]) -> None:
     accepted("litellm", json.dumps(config).encode())
 
 
 @pytest.mark.django_db
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@SIZE
 @given(channels=st.lists(CHANNEL, max_size=5), name=st.sampled_from(["one-api", "new-api"]))
 def test_channels(channels: list[dict[str, Any]], name: str) -> None:
     accepted(name, json.dumps(channels).encode())

@@ -263,3 +263,10 @@ def test_a_call_goes_through_an_imported_route(gateway: LiveGateway, fake_upstre
     assert sent.json["model"] == "gpt-4o-mini"
     assert sent.json["seed"] == 7
     assert sent.header("authorization") == f"Bearer {ENVIRON['OPENAI_API_KEY']}"
+
+
+def test_an_example_address_is_left_out_and_named() -> None:
+    azure = "{model_name: b, litellm_params: {model: azure/d, api_base: 'https://RESOURCE.openai.azure.com'}}"
+    draft = imported(models("{model_name: a, litellm_params: {model: openai/gpt-4o}}", azure))
+    assert list(draft.providers) == ["openai"]
+    assert any("an example's" in line for line in draft.report.left_out)
