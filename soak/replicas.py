@@ -18,6 +18,8 @@ from soak.streams import faults
 from soak.upstream import INPUT_TOKENS, OUTPUT_TOKENS
 
 _SMALL = Ask(stream=False)
+# As long as the tokens that the provider counts for it: what is set aside is estimated from the length.
+_COUNTED = Ask(stream=False, padding=4 * INPUT_TOKENS)
 
 
 async def _issued(stage: Stage, team: str) -> str:
@@ -45,11 +47,11 @@ def _most_in_a_minute(moments: list[float]) -> int:
     return max((sum(begin <= other < begin + 60 for other in moments) for begin in moments), default=0)
 
 
-async def _everywhere(stage: Stage, size: Size, key: str, seconds: float) -> list[Seen]:
+async def _everywhere(stage: Stage, size: Size, key: str, seconds: float, what: Ask = _SMALL) -> list[Seen]:
     """Calls at all replicas at once."""
     share = max(1, size.clients // len(stage.gateways))
     runs = [
-        for_a_while(share, seconds, stage.ask(_SMALL, replica, key)) for replica in range(len(stage.gateways))
+        for_a_while(share, seconds, stage.ask(what, replica, key)) for replica in range(len(stage.gateways))
     ]
     return [seen for each in await asyncio.gather(*runs) for seen in each]
 
@@ -120,13 +122,15 @@ async def tokens_limit(stage: Stage, size: Size) -> list[Figure]:
     """L11: callers at once share a limit in tokens; what was really used stays within it."""
     limit = 10_000
     key = await _limited(stage, "tokens", f"{{kind: tokens, amount: {limit}, per: minute}}")
-    seen = await _everywhere(stage, size, key, size.seconds)
-    used = sum(each.status == 200 for each in seen) * (INPUT_TOKENS + OUTPUT_TOKENS)
+    seen = await _everywhere(stage, size, key, size.seconds, _COUNTED)
+    # A run of a minute and a little ends with calls for which the first have made room.
+    admitted = _most_in_a_minute([each.began for each in seen if each.status == 200])
+    used = admitted * (INPUT_TOKENS + OUTPUT_TOKENS)
     wrong = faults(seen)
     return [
         must(
             "L11",
-            f"tokens used of {limit}, by {size.clients} at once; faults",
+            f"tokens used of {limit} in any minute, by {size.clients} at once; faults",
             f"<= {limit * 1.05:.0f}, 0",
             f"{used}, {dict(wrong)}",
             holds=used <= limit * 1.05 and not wrong,
