@@ -57,9 +57,8 @@ class Keeper:
             self._metrics.size(store.size)
         for purge in self._holder.current.purges:
             if purge.id > self._done:
-                await store.sweep(_sweep(purge))
-                if not store.up:
-                    # Once more when it is back: deleting what is gone does no harm.
+                if await store.sweep(_sweep(purge)) is None:
+                    # Once more later: deleting what is gone does no harm.
                     return
                 self._done = purge.id
 

@@ -21,6 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_redis_scripts import DROP, PUT, STOCK
 from pipeline.cache_stores import Kept, Place, Stock, Sweep
+from pipeline.patience import patience
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,9 @@ class RedisCache:
     def __init__(self, url: str, team: int, metrics: CacheMetrics) -> None:
         self._client: Redis = Redis.from_url(
             url,
-            socket_timeout=CONNECT_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
+            # `patience` ends a wait; the library's own clock runs on while this process has no time to read.
+            socket_timeout=5 * CONNECT_SECONDS,
+            socket_connect_timeout=5 * CONNECT_SECONDS,
             retry=Retry(NoBackoff(), 0),
             retry_on_error=[],
             # As many again while those are being closed on which something failed.
@@ -115,20 +117,25 @@ class RedisCache:
         for _ in range(refused or 0):
             self._metrics.refused("no_room")
 
-    async def sweep(self, sweep: Sweep) -> int:
+    async def sweep(self, sweep: Sweep) -> int | None:
         """Delete what has to go. It looks at every name, a part at a time."""
         team = "*" if sweep.team is None else str(sweep.team)
         gone = 0
         async for names in self._names(f"{PREFIX}{{{team}}}:*"):
+            if names is None:
+                return None
             for owner, dropped in _grouped(names, sweep).items():
-                gone += await self._script(self._drop, owner, *dropped) or 0
+                count = await self._script(self._drop, owner, *dropped)
+                if count is None:
+                    return None
+                gone += count
         return gone
 
     async def stock(self) -> dict[int, Stock]:
         """What each team has, on all replicas together."""
         stock: dict[int, Stock] = {}
         async for names in self._names(f"{PREFIX}*:index"):
-            for found in filter(None, map(_INDEX.fullmatch, names)):
+            for found in filter(None, map(_INDEX.fullmatch, names or ())):
                 told = await self._script(self._stock, int(found[1]))
                 if told is not None:
                     stock[int(found[1])] = Stock(*map(int, told))
@@ -161,12 +168,14 @@ class RedisCache:
                 if not question.answer.done():
                     question.answer.set_result(values)
 
-    async def _names(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """The names of this pattern, some at a time; it ends where Redis fails."""
+    async def _names(self, pattern: str) -> AsyncIterator[list[bytes] | None]:
+        """The names of this pattern, some at a time; None is the last where Redis fails."""
         cursor = 0
-        while self.up:
-            answer = await self._ask(partial(self._client.scan, cursor, pattern, _STEP), CONNECT_SECONDS)
+        while True:
+            ask = partial(self._client.scan, cursor, pattern, _STEP)
+            answer = await self._ask(ask, CONNECT_SECONDS) if self.up else None
             if answer is None:
+                yield None
                 return
             cursor = int(answer[0])
             yield answer[1]
@@ -181,7 +190,7 @@ class RedisCache:
     async def _ask(self, question: Callable[[], Awaitable[Any]], seconds: float) -> Any:
         """The answer; None where it fails or does not come in time."""
         try:
-            async with asyncio.timeout(seconds):
+            async with patience(seconds):
                 answer = await question()
         except ResponseError as error:
             # It is there, and refuses: its memory is full, or it is read only.
@@ -222,7 +231,7 @@ class RedisCache:
     async def _look(self) -> bool:
         """True when it answers; its connections are then made."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with patience(CONNECT_SECONDS):
                 await asyncio.gather(*(self._client.ping() for _ in range(CONNECTIONS)))
         except (RedisError, OSError, TimeoutError):
             return False

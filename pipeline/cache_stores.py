@@ -71,8 +71,8 @@ class CacheStore(Protocol):
         """Keep them, as far as there is room for the team."""
         ...
 
-    async def sweep(self, sweep: Sweep) -> int:
-        """Delete what has to go; how many entries that were."""
+    async def sweep(self, sweep: Sweep) -> int | None:
+        """Delete what has to go; how many entries that were, None: not all could be looked at."""
         ...
 
     async def stock(self) -> dict[int, Stock]:

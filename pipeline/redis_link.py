@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError, ResponseError
 
+from pipeline.patience import patience
 from pipeline.redis_scripts import Script
 
 logger = logging.getLogger(__name__)
 
 # A call waits no longer for a decision. In one data centre Redis answers in a fiftieth of it.
 SECONDS = 0.05
-# It is counted in so many turns of the loop, each of at least its share of the time: an answer that lies
-# unread because this process had no time for it is no fault of Redis.
-_TURNS = 5
 # Nobody waits while a connection is made again; with TLS that takes several round trips.
 CONNECT_SECONDS = 1.0
 # One may be an accident, and a retry by the next call is free of it; after five Redis is away.
@@ -41,33 +38,6 @@ class Step:
     arguments: Sequence[str | int]
 
 
-class _patience:  # noqa: N801 - used as `asyncio.timeout` is
-    """As `asyncio.timeout`, of time in which the loop could have read an answer."""
-
-    __slots__ = ("_left", "_share", "_timeout", "_timer")
-
-    def __init__(self, seconds: float) -> None:
-        self._share = seconds / _TURNS
-        self._left = _TURNS
-        self._timeout = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-        self._timer = asyncio.get_running_loop().call_later(self._share, self._turn)
-
-    async def __aexit__(self, *about: Any) -> None:
-        self._timer.cancel()
-        await self._timeout.__aexit__(*about)
-
-    def _turn(self) -> None:
-        self._left -= 1
-        loop = asyncio.get_running_loop()
-        if self._left:
-            self._timer = loop.call_later(self._share, self._turn)
-        else:
-            self._timeout.reschedule(loop.time())
-
-
 class RedisLink:
     """Runs steps. None of its methods raises because of Redis; `changed` is called when `up` has changed.
 
@@ -78,8 +48,9 @@ class RedisLink:
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
         self._client: Redis = Redis.from_url(
             url,
-            socket_timeout=CONNECT_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
+            # `patience` ends a wait; the library's own clock runs on while this process has no time to read.
+            socket_timeout=5 * CONNECT_SECONDS,
+            socket_connect_timeout=5 * CONNECT_SECONDS,
             retry=Retry(NoBackoff(), 0),
             retry_on_error=[],
             max_connections=_CONNECTIONS,
@@ -93,10 +64,10 @@ class RedisLink:
         # Until the first answer nobody knows.
         self.up = False
 
-    async def run(self, steps: Sequence[Step], seconds: float = SECONDS) -> list[Any] | None:
+    async def run(self, steps: Sequence[Step], seconds: float | None = None) -> list[Any] | None:
         """The answers, in one round trip; None where Redis failed, and whatever it did is then unknown."""
         try:
-            async with _patience(seconds):
+            async with patience(SECONDS if seconds is None else seconds):
                 answers = await self._send(steps)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
@@ -111,7 +82,7 @@ class RedisLink:
         """Make the scripts known before they are needed, so that the steps of a batch run in their order from
         the first on."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with patience(CONNECT_SECONDS):
                 for script in scripts:
                     await self._client.script_load(script.text)
         except (NoPermissionError, ResponseError):
@@ -123,7 +94,7 @@ class RedisLink:
         """Set a key that nobody has set; True: this call did. None: Redis failed."""
         ends = None if seconds is None else max(1, int(seconds * 1000))
         try:
-            async with _patience(SECONDS):
+            async with patience(SECONDS):
                 made = await self._client.set(key, value, nx=True, px=ends)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed(error)
@@ -133,7 +104,7 @@ class RedisLink:
     async def policy(self) -> str | None:
         """What Redis does when its memory is full; None: it does not say."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with patience(CONNECT_SECONDS):
                 found = await self._client.info("memory")
         except (RedisError, OSError, TimeoutError):
             return None

@@ -15,8 +15,8 @@ from accounts.models import Team
 from gateway_project.management.commands import cache
 from gateway_project.settings import GATEWAY
 from pipeline.cache_metrics import CacheMetrics
-from pipeline.cache_redis import RedisCache
 from pipeline.cache_stores import Kept, Place
+from pipeline.tests.patient_redis import started
 from providers.apps import vault
 from routing.caching import Purge
 from routing.loader import build_snapshot
@@ -91,8 +91,7 @@ def test_what_each_team_has_in_redis(fresh_redis: RedisServer, monkeypatch: pyte
 
 
 async def fill(url: str, team: Any) -> None:
-    store = RedisCache(url, 1 << 20, CacheMetrics(CollectorRegistry()))
-    await store.start()
+    store = await started(url, 1 << 20, CacheMetrics(CollectorRegistry()))
     await store.put(Place(team, 1), [Kept(bytes([n]) * 32, b"value", 60) for n in (1, 2)])
     await store.put(Place(team + 1, 1), [Kept(b"\x03" * 32, b"value", 60)])
     await store.stop()

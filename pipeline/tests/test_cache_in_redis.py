@@ -13,6 +13,7 @@ from redis import Redis
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_redis import RedisCache
 from pipeline.tests.caching import cached, metric, say, verdict
+from pipeline.tests.patient_redis import started
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.live_gateway import LiveGateway
 from tests.support.services import RedisServer
@@ -27,11 +28,9 @@ def server(live: LiveGateway, fresh_redis: RedisServer) -> Iterator[RedisServer]
     metrics: CacheMetrics = live.shelf.metrics
 
     async def begin() -> RedisCache:
-        store = RedisCache(fresh_redis.url, 1 << 20, metrics)
-        await store.start()
-        return store
+        return await started(fresh_redis.url, 1 << 20, metrics)
 
-    store = asyncio.run_coroutine_threadsafe(begin(), live.loop).result(10)
+    store = asyncio.run_coroutine_threadsafe(begin(), live.loop).result(60)
     live.shelf.store = store
     yield fresh_redis
     asyncio.run_coroutine_threadsafe(store.stop(), live.loop).result(10)

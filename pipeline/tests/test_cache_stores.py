@@ -19,6 +19,7 @@ from pipeline.cache_memory import OVERHEAD, MemoryCache
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_redis import RedisCache
 from pipeline.cache_stores import CacheStore, Kept, Place, Stock, Sweep
+from pipeline.tests.patient_redis import started, wait_for_answers
 from tests.support.services import RedisServer
 
 # A team's share in these tests.
@@ -52,7 +53,7 @@ class Bench:
 
 
 @pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+async def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     registry = CollectorRegistry()
     ahead = [0.0]
     if request.param == "memory":
@@ -64,8 +65,8 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     url = request.getfixturevalue("redis_url")
     with Redis.from_url(url) as client:
         client.flushdb()
-        store = RedisCache(url, TEAM, CacheMetrics(registry))
-        await store.start()
+        wait_for_answers(monkeypatch)
+        store = await started(url, TEAM, CacheMetrics(registry))
         # Its clock cannot be set: what it keeps is let end as if that time had passed.
         yield Bench(store, lambda by: _pass(client, by), registry)
         await store.stop()
@@ -216,10 +217,14 @@ async def test_entries_that_are_written_again_and_again_do_not_pile_up() -> None
 
 
 @asynccontextmanager
-async def in_redis(server: RedisServer) -> AsyncIterator[Bench]:
+async def in_redis(server: RedisServer, *, there: bool = True) -> AsyncIterator[Bench]:
     registry = CollectorRegistry()
-    store = RedisCache(server.url, TEAM, CacheMetrics(registry))
-    await store.start()
+    metrics = CacheMetrics(registry)
+    if there:
+        store = await started(server.url, TEAM, metrics)
+    else:
+        store = RedisCache(server.url, TEAM, metrics)
+        await store.start()
     try:
         yield Bench(store, lambda _: None, registry)
     finally:
@@ -274,10 +279,10 @@ async def test_a_redis_that_is_not_there_at_the_start_is_done_without(
 ) -> None:
     monkeypatch.setattr(cache_redis, "PROBE_SECONDS", 0.05)
     fresh_redis.kill()
-    async with in_redis(fresh_redis) as bench:
+    async with in_redis(fresh_redis, there=False) as bench:
         assert await bench.has("a") == [None]
         assert await bench.store.stock() == {}
-        assert await bench.store.sweep(Sweep(9)) == 0
+        assert await bench.store.sweep(Sweep(9)) is None
         fresh_redis.start()
         await until(lambda: bench.store.up)
         await bench.store.put(HERE, [kept("a")])
@@ -285,7 +290,10 @@ async def test_a_redis_that_is_not_there_at_the_start_is_done_without(
 
 
 @pytest.mark.valkey
-async def test_a_redis_that_is_full_still_gives_what_it_has(fresh_redis: RedisServer) -> None:
+async def test_a_redis_that_is_full_still_gives_what_it_has(
+    fresh_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_answers(monkeypatch)
     async with in_redis(fresh_redis) as bench:
         await bench.store.put(HERE, [kept("a")])
         with Redis.from_url(fresh_redis.url) as client:
@@ -300,7 +308,10 @@ async def test_a_redis_that_is_full_still_gives_what_it_has(fresh_redis: RedisSe
 
 
 @pytest.mark.valkey
-async def test_an_index_that_was_evicted_is_begun_anew(fresh_redis: RedisServer) -> None:
+async def test_an_index_that_was_evicted_is_begun_anew(
+    fresh_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_answers(monkeypatch)
     async with in_redis(fresh_redis) as bench:
         await bench.store.put(HERE, [kept(number, bytes(1000)) for number in range(10)])
         with Redis.from_url(fresh_redis.url) as client:
@@ -312,10 +323,30 @@ async def test_an_index_that_was_evicted_is_begun_anew(fresh_redis: RedisServer)
 
 
 @pytest.mark.valkey
-async def test_scripts_that_redis_has_forgotten_are_told_again(fresh_redis: RedisServer) -> None:
+async def test_scripts_that_redis_has_forgotten_are_told_again(
+    fresh_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_answers(monkeypatch)
     async with in_redis(fresh_redis) as bench:
         await bench.store.put(HERE, [kept("a")])
         with Redis.from_url(fresh_redis.url) as client:
             client.script_flush()
         await bench.store.put(HERE, [kept("b")])
         assert await bench.has("a", "b") == [b"value", b"value"]
+
+
+@pytest.mark.valkey
+@pytest.mark.parametrize("command", ["scan", "evalsha"])
+async def test_s33_a_sweep_that_did_not_see_all_says_so(
+    fresh_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    wait_for_answers(monkeypatch)
+    async with in_redis(fresh_redis) as bench:
+        await bench.store.put(HERE, [kept("a")])
+        with Redis.from_url(fresh_redis.url) as client:
+            client.execute_command("ACL", "SETUSER", "default", f"-{command}")
+            taken = await bench.store.sweep(Sweep(10**9))
+            client.execute_command("ACL", "SETUSER", "default", f"+{command}")
+        assert taken is None
+        assert bench.store.up
+        assert await bench.store.sweep(Sweep(10**9)) == 1

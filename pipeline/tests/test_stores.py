@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.memory import Clocks, MemoryStore, Window
 from pipeline.redis_store import RedisStore, Reports
 from pipeline.stores import Ask, Demand, Store, Verdict
+from pipeline.tests.patient_redis import wait_for_answers
 
 # Long enough that no test sees a part of it end.
 DAY = 86_400
@@ -78,13 +79,14 @@ class Watched:
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.valkey)])
-async def watched(request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
+async def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     metered = Metered()
     store: Store
     if request.param == "memory":
         store = MemoryStore(watch=metered.hear)
     else:
         url = request.getfixturevalue("redis_url")
+        wait_for_answers(monkeypatch)
         store = RedisStore(url, MemoryStore(watch=metered.hear), metered.hear, silent())
     await store.start()
     assert not store.degraded
