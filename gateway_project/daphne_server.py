@@ -10,6 +10,7 @@ from twisted.logger import globalLogBeginner
 
 from gateway_project.daphne.options import DaphneOptions
 from gateway_project.daphne.reactor import install
+from gateway_project.server import nobody
 
 __all__ = ["DaphneOptions", "serve_daphne"]
 
@@ -20,23 +21,19 @@ from gateway_project.daphne.lifecycle import Lifecycle  # noqa: E402 - see above
 from gateway_project.daphne.server import Application, GatewayServer  # noqa: E402 - see above
 
 
-def _nobody() -> None:
-    """Who is told that it serves, if nobody asks."""
-
-
 def serve_daphne(
     application: Application,
     sockets: Sequence[socket],
     options: DaphneOptions,
-    serves: Callable[[], None] = _nobody,
+    tell: Callable[[bytes], None] = nobody,
 ) -> None:
     """Serve on these bound sockets, which it closes, until SIGTERM or SIGINT and the drain after it.
 
     Call it in the main thread, once in a process: a reactor does not run twice. SystemExit with the reason
     when the application does not start. After a first signal `/ready` says no, the doors shut, and open
-    requests have `options.drain_seconds`; a second signal ends them at once. `serves` is called when
-    connections are taken."""
+    requests have `options.drain_seconds`; a second signal ends them at once. `tell` is called with SERVES
+    when connections are taken, and with LEAVES at a first signal."""
     server = GatewayServer(application, options, REACTOR)
     observers = cast(Any, [server.hear])  # an interface of zope's, which no type checker knows
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False, discardBuffer=True)
-    Lifecycle(server, sockets, REACTOR, serves).run()
+    Lifecycle(server, sockets, REACTOR, tell).run()

@@ -19,6 +19,8 @@ BACKLOG = 1024
 
 # /ready has said no for so long before the door is shut; load balancers that ask more often lose nothing.
 NOTICE_SECONDS = 0.8
+# Between shutting the door and closing idle connections: who came last has sent its request by then.
+ARRIVALS_SECONDS = 0.2
 # Most streams end within it; orchestrators wait longer when they are told to.
 DRAIN_SECONDS = 120.0
 # To write the last words of what is cut.

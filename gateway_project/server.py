@@ -37,19 +37,23 @@ def bind(config: Config, *, shared: bool) -> socket.socket:
     return listener
 
 
-def nobody() -> None:
+# What a process says of itself: that it takes connections, and that it was told to end.
+SERVES, LEAVES = b"s", b"l"
+
+
+def nobody(_word: bytes) -> None:
     """Who is told by a process that serves alone."""
 
 
-def run(config: Config, listener: socket.socket, serves: Callable[[], None] = nobody) -> None:
-    """Serve on `listener` until told to end and drained. `serves` is called when it takes connections."""
+def run(config: Config, listener: socket.socket, tell: Callable[[bytes], None] = nobody) -> None:
+    """Serve on `listener` until told to end and drained. `tell` is called with SERVES, then with LEAVES."""
     if config.server == "uvicorn":
         from gateway_project.asgi import application  # noqa: PLC0415 - it constructs the gateway
         from gateway_project.uvicorn_server import serve_uvicorn  # noqa: PLC0415 - only one server is loaded
 
-        serve_uvicorn(application, [listener], serves)
+        serve_uvicorn(application, [listener], tell)
     else:
         from gateway_project.daphne_server import DaphneOptions, serve_daphne  # noqa: PLC0415, I001 - it installs Twisted's reactor, which must come before anything else of Twisted
         from gateway_project.asgi import application  # noqa: PLC0415 - it constructs the gateway
 
-        serve_daphne(application, [listener], DaphneOptions(), serves)
+        serve_daphne(application, [listener], DaphneOptions(), tell)

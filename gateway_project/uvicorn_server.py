@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from apiv1.reader import DEPARTURE, EXTENSION, Reader
 from dialects.errors import GatewayError, bad_request
 from gateway_project.limits import (
+    ARRIVALS_SECONDS,
     BACKLOG,
     DRAIN_SECONDS,
     ECHO_SECONDS,
@@ -29,6 +30,7 @@ from gateway_project.limits import (
     STALL_SECONDS,
 )
 from gateway_project.refusals import head_too_large, refusal, too_slow
+from gateway_project.server import LEAVES, SERVES
 from gateway_project.uvicorn_reply import Reply
 from pipeline.call import Refusal
 
@@ -181,16 +183,21 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Drains on the first signal and ends at once on the second."""
 
-    def __init__(self, config: uvicorn.Config, application: Application, serves: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, application: Application, tell: Callable[[bytes], None]
+    ) -> None:
         super().__init__(config)
-        self._serves = serves
+        self._tell = tell
         self._gateway = application.gateway
         self._first_signal = 0.0
+        self._listeners: list[socket.socket] = []
+        self._end: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._listeners = sockets or []
         await super().startup(sockets)
         if self.started:
-            self._serves()
+            self._tell(SERVES)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -203,9 +210,9 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         if not self._gateway.draining:
             self._gateway.draining = True
+            self._tell(LEAVES)
             self._first_signal = loop.time()
-            # Load balancers that ask /ready hear it before the listener closes.
-            loop.call_later(NOTICE_SECONDS, self._close)
+            self._end = loop.create_task(self._close())
         elif loop.time() - self._first_signal > ECHO_SECONDS:
             self.should_exit = True
             self._gateway.cut()
@@ -214,14 +221,39 @@ class Server(uvicorn.Server):
     def _at_once(self) -> None:
         self.force_exit = True
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
+        # Load balancers that ask /ready hear it before the listener closes.
+        await asyncio.sleep(NOTICE_SECONDS)
+        await self._shut_the_door()
+        # uvicorn closes every connection without a request, also one whose request is on its way.
+        await asyncio.sleep(ARRIVALS_SECONDS)
         self.should_exit = True
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._gateway.cut)
 
+    async def _shut_the_door(self) -> None:
+        # Whoever waits in the kernel's queue would be reset when it closes.
+        last = [listener.dup() for listener in self._listeners]
+        for server in self.servers:
+            server.close()
+        for listener in last:
+            with listener, contextlib.suppress(BlockingIOError):
+                listener.settimeout(0)
+                while True:
+                    client, _ = listener.accept()
+                    client.settimeout(0)
+                    await asyncio.get_running_loop().connect_accepted_socket(self._protocol, client)
 
-def serve_uvicorn(application: Application, sockets: list[socket.socket], serves: Callable[[], None]) -> None:
-    """Serve until told to end and drained. `sockets` are bound; `serves` is called when connections are
-    taken."""
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn makes them
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def serve_uvicorn(
+    application: Application, sockets: list[socket.socket], tell: Callable[[bytes], None]
+) -> None:
+    """Serve until told to end and drained. `sockets` are bound; `tell` is called with SERVES when connections
+    are taken, and with LEAVES at a first signal."""
 
     class Told(Protocol):
         tell = staticmethod(application.gateway.refused)
@@ -239,6 +271,6 @@ def serve_uvicorn(application: Application, sockets: list[socket.socket], serves
         "timeout_graceful_shutdown": int(DRAIN_SECONDS + LAST_SECONDS),
         "backlog": BACKLOG,
     }
-    server = Server(uvicorn.Config(application, **settings), application, serves)
+    server = Server(uvicorn.Config(application, **settings), application, tell)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve(sockets=sockets))

@@ -24,7 +24,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from gateway_project.config import Config
 from gateway_project.limits import DRAIN_SECONDS, LAST_SECONDS
 from gateway_project.memory import worst
-from gateway_project.server import bind
+from gateway_project.server import LEAVES, SERVES, bind
 
 # A worker that dies sooner than this after its start will most likely die again.
 _SOUND_SECONDS = 5.0
@@ -42,20 +42,23 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A process, when it was started, and the parent's end of the line to it: a word from there says that it
-    serves, and its end tells the worker that the parent is gone. `until`: when patience with one that was
-    replaced ends."""
+    """A process, when it was started, and the parent's end of the line to it: words from there say that it
+    serves and that it leaves, and its end tells the worker that the parent is gone. `until`: when patience
+    with one that was replaced ends."""
 
     process: subprocess.Popen[bytes]
     started: float
     line: socket.socket
     serves: bool = False
+    leaves: bool = False
     until: float = math.inf
 
     def listen(self) -> None:
         """Hear what it has said."""
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            self.serves = self.serves or bool(self.line.recv(16))
+            words = self.line.recv(16)
+            self.serves = self.serves or SERVES in words
+            self.leaves = self.leaves or LEAVES in words
 
     def tell(self, number: int) -> None:
         """Send it a signal, if it is still there."""
@@ -64,10 +67,14 @@ class _Worker:
 
 
 class Workers:
-    """The parent of `config.workers` processes, each started with `command`.
+    """The parent of `config.workers` processes, each started with `command` and the number of its listener.
 
     SIGHUP replaces them, one after the other: a new one is started, and when it serves, the old one drains
-    and ends. If a new one does not come up, the old ones stay.
+    and ends. If a new one does not come up, the old ones stay. For one that was told to end by somebody else
+    a new one is started when its drain begins.
+
+    Each has a listener of its own, which the parent keeps open: connections that wait in the kernel when a
+    worker leaves are its successor's, and none is reset.
     """
 
     def __init__(self, config: Config, command: list[str], say: Callable[[str], None]) -> None:
@@ -76,6 +83,7 @@ class Workers:
         self._say = say
         self._running: dict[int, _Worker] = {}
         self._leaving: list[_Worker] = []
+        self._listeners: dict[int, socket.socket] = {}
         # The slots whose worker is still to be replaced, and the one whose turn it is, with its old worker.
         self._old: list[int] = []
         self._turn: tuple[int, _Worker] | None = None
@@ -84,6 +92,8 @@ class Workers:
         self._too_large = worst(None if config.memory_mb is None else config.memory_mb << 20)
         # When memory is looked at next.
         self._relief = 0.0
+        # Signals to pass on; not by the handler itself, which may come while a worker is being started.
+        self._told: list[int] = []
         self._ending = False
         self._ever_sound = False
 
@@ -93,7 +103,7 @@ class Workers:
         # Bound as the workers will bind it and never listened on: holds the port, and tells if it is taken.
         with bind(self._config, shared=True), self._metrics_folder() as folder:
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._forward)
+                signal.signal(number, lambda told, _frame: self._told.append(told))
             signal.signal(signal.SIGHUP, self._renew)
             environ = {**os.environ, METRICS_FOLDER: folder}
             for slot in range(self._config.workers):
@@ -106,23 +116,33 @@ class Workers:
         return 0
 
     def _start(self, slot: int, environ: dict[str, str]) -> None:
+        if slot not in self._listeners:
+            self._listeners[slot] = bind(self._config, shared=True)
+        listener = self._listeners[slot].fileno()
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         with theirs:
-            process = subprocess.Popen(self._command, env=environ, stdin=theirs.fileno())  # noqa: S603 - this program itself
+            process = subprocess.Popen(  # noqa: S603 - this program itself
+                [*self._command, str(listener)], env=environ, stdin=theirs.fileno(), pass_fds=[listener]
+            )
         self._running[slot] = _Worker(process, time.monotonic(), ours)
 
     def _look(self, environ: dict[str, str]) -> None:
+        while self._told:
+            self._forward(self._told.pop(0))
         now = time.monotonic()
         for slot, worker in list(self._running.items()):
             worker.listen()
             status = worker.process.poll()
             if status is None:
                 self._ever_sound = self._ever_sound or now - worker.started > _SOUND_SECONDS
+                if worker.leaves and not self._ending:
+                    self._let_go(slot, worker, environ)
                 continue
             del self._running[slot]
             self._bury(worker)
             if not self._ending and not self._stays(slot):
+                self._give_up(slot)
                 self._mourn(slot, status, now - worker.started)
         self._see_off(now)
         if now >= self._relief and not self._ending:
@@ -143,6 +163,18 @@ class Workers:
                 self._bury(worker)
             elif now > worker.until:
                 worker.tell(signal.SIGKILL)
+
+    def _let_go(self, slot: int, worker: _Worker, environ: dict[str, str]) -> None:
+        """It drains without having been told so here."""
+        worker.until = time.monotonic() + _LEAVE_SECONDS
+        self._leaving.append(worker)
+        if not self._stays(slot):
+            self._start(slot, environ)
+
+    def _give_up(self, slot: int) -> None:
+        """Leave the connections of a slot in which nobody is to the others, where there are others."""
+        if any(worker.serves for worker in self._running.values()):
+            self._listeners.pop(slot).close()
 
     def _bury(self, worker: _Worker) -> None:
         worker.line.close()
@@ -199,8 +231,10 @@ class Workers:
         """True when none has ever lived and all are down: the configuration is wrong, not the moment."""
         return not self._ever_sound and not self._running and not self._ending
 
-    def _forward(self, number: int, _frame: FrameType | None) -> None:
+    def _forward(self, number: int) -> None:
         self._ending = True
+        for listener in self._listeners.values():
+            listener.close()
         if self._turn is not None:
             self._leaving.append(self._turn[1])
             self._turn = None
@@ -231,10 +265,10 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, name="parent-watcher", daemon=True).start()
 
 
-def tell_parent() -> None:
-    """In a worker: say that it serves."""
+def tell_parent(word: bytes) -> None:
+    """In a worker: say that it serves, or leaves."""
     with contextlib.suppress(OSError):
-        os.write(0, b".")
+        os.write(0, word)
 
 
 def worker_command() -> list[str]:

@@ -13,12 +13,11 @@ import structlog
 from gateway_project.daphne.reactor import Reactor
 from gateway_project.daphne.server import GatewayServer
 from gateway_project.daphne.transport import Transport
-from gateway_project.limits import ECHO_SECONDS, HURRIED_SECONDS
+from gateway_project.limits import ARRIVALS_SECONDS, ECHO_SECONDS, HURRIED_SECONDS
+from gateway_project.server import LEAVES, SERVES
 
 # How finely an end is waited for.
 _LOOK_SECONDS = 0.05
-# Between shutting the door and closing idle connections: who came last has sent its request by then.
-_ARRIVALS_SECONDS = 0.2
 # Connections that are told to accept at once before the door is shut: more than any kernel's queue.
 _LAST_ACCEPTS = 65536
 
@@ -31,12 +30,12 @@ class Lifecycle:
         server: GatewayServer,
         sockets: Sequence[socket],
         reactor: Reactor,
-        serves: Callable[[], None],
+        tell: Callable[[bytes], None],
     ) -> None:
         self._server = server
         self._gateway = server.application.gateway
         self._sockets = sockets
-        self._serves = serves
+        self._tell = tell
         self._reactor = reactor
         self._loop = reactor.loop
         self._first_signal: float | None = None
@@ -69,6 +68,7 @@ class Lifecycle:
             # Nobody's load balancer has to notice a person's Ctrl-C.
             self._notice = 0.0 if number == signal.SIGINT else self._server.options.notice_seconds
             self._server.draining = self._gateway.draining = True
+            self._tell(LEAVES)
             self._wakened.set()
         elif monotonic() - self._first_signal > ECHO_SECONDS:
             self._at_once = True
@@ -77,7 +77,7 @@ class Lifecycle:
         try:
             if await self._start():
                 self._listen()
-                self._serves()
+                self._tell(SERVES)
                 await self._wakened.wait()
                 await self._drain()
         finally:
@@ -116,7 +116,7 @@ class Lifecycle:
         await self._until(lambda: False, self._notice)
         await self._shut_the_door()
         server.hang_up_websockets()
-        await self._until(lambda: False, _ARRIVALS_SECONDS)
+        await self._until(lambda: False, ARRIVALS_SECONDS)
         await self._until(self._close_idle, options.drain_seconds)
         if server.busy:
             self._log.warning("cutting", open=sum(channel.busy for channel in server.channels))

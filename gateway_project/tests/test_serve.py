@@ -6,8 +6,10 @@ import http.client
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -82,7 +84,7 @@ def _runs(child: psutil.Process) -> bool:
 
 def answered(gateway: Served) -> int:
     """As `models`, by a client that is made in no time."""
-    client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    client = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
     client.request("GET", "/v1/models", headers={"x-api-key": KEY})
     try:
         return client.getresponse().status
@@ -109,6 +111,40 @@ def test_a_rolling_restart_refuses_nobody(server: str) -> None:
         assert set(answers) == {200}
         wait(lambda: _serving(parent, gateway.port) == 2)
         assert gateway.end() == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("server", SERVERS)
+def test_workers_that_are_told_to_end_refuse_nobody(server: str) -> None:
+    with (
+        Served(LLM_GATEWAY_SERVER=server, LLM_GATEWAY_WORKERS="2", LLM_GATEWAY_BOOTSTRAP_KEY=KEY) as gateway,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        parent = psutil.Process(gateway.pid)
+        wait(lambda: _serving(parent, gateway.port) == 2)
+        before = parent.children()
+        done = threading.Event()
+        # New connections without a pause, over all of the change.
+        callers = [pool.submit(_answers, gateway, done) for _ in range(4)]
+        try:
+            for worker in before:
+                # Both at nearly the same moment: nobody serves until a successor does.
+                worker.terminate()
+            wait(lambda: not any(_runs(worker) for worker in before), 120)
+            wait(lambda: models(gateway) == 200, 120)
+        finally:
+            done.set()
+        answers = [caller.result(60) for caller in callers]
+        assert all(answers)
+        assert {status for each in answers for status in each} == {200}
+        assert gateway.end() == 0
+
+
+def _answers(gateway: Served, done: threading.Event) -> list[int]:
+    found = []
+    while not done.is_set():
+        found.append(answered(gateway))
+    return found
 
 
 def test_a_new_worker_that_does_not_come_up_replaces_nobody() -> None:

@@ -191,7 +191,7 @@ workers._GROWN_SECONDS = workers._SOUND_SECONDS = 0.4
 workers._RELIEF_SECONDS = 0.05
 environ = {{"LLM_GATEWAY_WORKERS": "2", "LLM_GATEWAY_MEMORY_MB": "64", "LLM_GATEWAY_SERVER_PORT": "0"}}
 config = load(environ, pathlib.Path({str(tmp_path)!r}))
-hungry = "import os, time; taken = bytearray(96 << 20); os.write(0, b'up'); time.sleep(600)"
+hungry = "import os, time; taken = bytearray(96 << 20); os.write(0, b's'); time.sleep(600)"
 workers.Workers(config, [sys.executable, "-c", hungry], lambda text: print(text, flush=True)).run()
 """
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from argparse import ArgumentParser
 from functools import partial
@@ -31,16 +32,17 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--worker",
-            action="store_true",
-            help="be one of several processes, whose parent has set things up",
+            type=int,
+            metavar="FD",
+            help="be one of several processes, whose parent has set things up and listens here",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         config: Config = settings.GATEWAY
         try:
-            if options["worker"]:
+            if options["worker"] is not None:
                 end_with_parent()
-                run(config, bind(config, shared=True), tell_parent)
+                run(config, socket.socket(fileno=options["worker"]), tell_parent)
             else:
                 self._serve(config)
         except (DatabaseUnavailableError, ListenError) as error:
