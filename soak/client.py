@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -158,7 +159,11 @@ async def begin(port: int, key: str, ask: Ask) -> Caller:
     def make() -> Caller:
         return Caller(order, stream=ask.stream, keep=ask.keep)
 
-    _, caller = await asyncio.get_running_loop().create_connection(make, "127.0.0.1", port)
+    # One address has 28,000 ports, which a flood of new connections uses up; all of 127/8 is this machine's.
+    source = f"127.0.0.{2 + order.stream_id % 200}" if sys.platform == "linux" else "127.0.0.1"
+    _, caller = await asyncio.get_running_loop().create_connection(
+        make, "127.0.0.1", port, local_addr=(source, 0)
+    )
     caller.seen.began = time.monotonic()
     caller.transport.write(request(ask, order, key))
     return caller
