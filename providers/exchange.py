@@ -11,8 +11,8 @@ Headers = list[tuple[bytes, bytes]]
 # Seconds until an answer begins, and between two pieces of it.
 Limits = tuple[float, float]
 
-# Reading pauses above this. With one read more of at most 64 KiB, a stream whose client is slow holds 80 here,
-# and as much again is on its way to the client.
+# Reading pauses above this. With one read more of at most 64 KiB, a stream whose client is slow holds 80
+# here, and as much again is on its way to the client.
 BUFFER_LIMIT = 16 * 1024
 
 
