@@ -84,7 +84,11 @@ class House(Served):
         before = self.report()["revision"]
         said = self.manage("config", "apply", "-", given=document)
         if "No changes" not in said:
-            until(lambda: self.report()["revision"] > before, "the configuration is in force")
+            # Each is asked of whichever worker takes the connection.
+            until(
+                lambda: all(self.report()["revision"] > before for _ in range(12)),
+                "the configuration is in force",
+            )
 
     def refuses(self) -> bool:
         """No new connection is taken."""
