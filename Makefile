@@ -69,6 +69,10 @@ fmt: venv-dev ## format the code and fix what can be fixed by itself
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
 
+.PHONY: proto
+proto: venv-dev ## write the code of the gRPC API from its .proto files
+	@$(PY) -m scripts.proto
+
 .PHONY: build
 build: venv ## make what a release needs: compiled code and collected static files
 	$(call step,byte code)

@@ -20,6 +20,18 @@ class ProviderValues:
 
 
 @dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """Of `manage.py grpcserver`. `status_port`: where /health, /ready and /metrics are over HTTP; None:
+    nowhere. `certificate` and `key`: files in PEM; None: no TLS."""
+
+    host: str
+    port: int
+    status_port: int | None
+    certificate: Path | None
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of one process. `document` is config.yaml as plain data, None without one, and `environ`
     is where its `env:NAME` look; `database` is a row of Django's DATABASES without options."""
@@ -52,6 +64,7 @@ class Config:
     admin_password: str | None = field(repr=False)
     metrics_token: str | None = field(repr=False)
     traces: TraceSettings | None
+    grpc: GrpcSettings
     secrets: Secrets = field(repr=False)
 
     @property

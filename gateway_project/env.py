@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from environ import Env
 
 from accounts.keys import WeakKeyError, check_chosen
-from gateway_project.config import Config, ProviderValues
+from gateway_project.config import Config, GrpcSettings, ProviderValues
 from gateway_project.otel_env import trace_settings
 from gateway_project.secrets import Secrets, WeakSecretError, check_strength, master_secret
 from providers.base_urls import BaseUrlError, check_base_url
@@ -34,6 +34,11 @@ NAMES = (
     "DATABASE_URL",
     "DATA_DIR",
     "ENVIRONMENT",
+    "GRPC_HOST",
+    "GRPC_PORT",
+    "GRPC_STATUS_PORT",
+    "GRPC_TLS_CERTIFICATE",
+    "GRPC_TLS_KEY",
     "LEDGER_DAYS",
     "LEDGER_JOURNAL_MB",
     "LOG_LEVEL",
@@ -79,6 +84,11 @@ SERVER_FIELDS = {
     "vectors_mb": "VECTORS_MB",
     "ledger_days": "LEDGER_DAYS",
     "ledger_journal_mb": "LEDGER_JOURNAL_MB",
+    "grpc_host": "GRPC_HOST",
+    "grpc_port": "GRPC_PORT",
+    "grpc_status_port": "GRPC_STATUS_PORT",
+    "grpc_tls_certificate": "GRPC_TLS_CERTIFICATE",
+    "grpc_tls_key": "GRPC_TLS_KEY",
 }
 
 Value = TypeVar("Value")
@@ -162,6 +172,7 @@ class _Reader:
             "admin_password": self._checked("ADMIN_PASSWORD", _password, ValueError),
             "metrics_token": self._text("METRICS_TOKEN"),
             "traces": trace_settings(self._environ, self.problems),
+            "grpc": self._grpc(),
         }
         old = self._fallbacks()
         if self.problems:
@@ -296,6 +307,18 @@ class _Reader:
         except WeakSecretError as error:
             self.problems.append(f"{PREFIX}SECRET_KEY_FALLBACKS: one of them is {error}")
             return []
+
+    def _grpc(self) -> GrpcSettings:
+        certificate, key = self._text("GRPC_TLS_CERTIFICATE"), self._text("GRPC_TLS_KEY")
+        if (certificate is None) is not (key is None):
+            self.problems.append(f"{PREFIX}GRPC_TLS_CERTIFICATE and {PREFIX}GRPC_TLS_KEY go together")
+        return GrpcSettings(
+            host=self._text("GRPC_HOST") or "127.0.0.1",
+            port=self._number("GRPC_PORT", 50051, 0, 65535),
+            status_port=self._maybe_number("GRPC_STATUS_PORT", 0, 65535),
+            certificate=None if certificate is None else self._folder / certificate,
+            key=None if key is None else self._folder / key,
+        )
 
     def _database(self, data_dir: Path) -> dict[str, Any]:
         text = self._text("DATABASE_URL")

@@ -46,7 +46,7 @@ class Served:
             for name, value in os.environ.items()
             if not name.startswith("LLM_GATEWAY_") and name not in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
         }
-        self._environ = {
+        self.environ = {
             **inherited,
             "DJANGO_SETTINGS_MODULE": "gateway_project.settings",
             "LLM_GATEWAY_DATA_DIR": str(self.folder),
@@ -76,7 +76,7 @@ class Served:
         done = subprocess.run(
             [sys.executable, "manage.py", *words],
             cwd=_ROOT,
-            env=self._environ,
+            env=self.environ,
             input=given,
             capture_output=True,
             text=True,
@@ -100,7 +100,7 @@ class Served:
             self._process = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
                 cwd=_ROOT,
-                env=self._environ,
+                env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log if self.errors is None else self.errors,

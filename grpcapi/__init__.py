@@ -1,0 +1,1 @@
+"""The gateway over gRPC: protobuf in front, the same calls behind."""
