@@ -23,8 +23,8 @@ class Client:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self.metadata = (("authorization", f"Bearer {key}"),)
         self.chat = services.ChatServiceStub(self.channel)  # type: ignore[no-untyped-call]  # generated
-        self.embeddings = services.EmbeddingServiceStub(self.channel)  # type: ignore[no-untyped-call]
-        self.models = services.ModelServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        self.embeddings = services.EmbeddingServiceStub(self.channel)  # type: ignore[no-untyped-call]  # as above
+        self.models = services.ModelServiceStub(self.channel)  # type: ignore[no-untyped-call]  # as above
 
     def call(self, method: Any, request: Any, *more: tuple[str, str], seconds: float = _PATIENCE) -> Any:
         """Of a unary RPC the answer and the RPC itself."""

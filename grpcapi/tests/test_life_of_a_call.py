@@ -14,8 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from grpcapi.generated.llmgateway.v1 import gateway_pb2 as pb
 from grpcapi.server import MAX_MESSAGE
+from grpcapi.tests.asking import details, refused, user
 from grpcapi.tests.conftest import Client
-from grpcapi.tests.test_agreement import details, refused, user
 from routing.allowances import Limit
 from tests.faults.whole import Rest
 from tests.support.fake_upstream import FakeUpstream
