@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.allowances import MODEL_ENTRY, PRIORITIES, Budget, Limit
 from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
+from accounts.tokens import ManagementToken
 
 __all__ = (
     "ApiKey",
@@ -22,6 +23,7 @@ __all__ = (
     "LedgerCut",
     "LedgerProcess",
     "Limit",
+    "ManagementToken",
     "RequestEntry",
     "Team",
     "TeamMember",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 from pipeline.explanation import Counted
 from routing.plan import Live
@@ -29,6 +30,13 @@ class ConsoleConfig(AppConfig):
     name = "console"
     verbose_name = "Console"
     running: Running | None = None
+
+    def ready(self) -> None:
+        """Roles are there once the tables and their permissions are."""
+        from console.roles import make_roles  # noqa: PLC0415 - models are ready only now
+
+        # This app has no tables of its own, and routing's come last.
+        post_migrate.connect(make_roles, sender=apps.get_app_config("routing"), dispatch_uid="roles")
 
 
 def running() -> Running | None:

@@ -45,6 +45,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "channels",
     "django_prometheus",
     "axes",
@@ -199,6 +201,21 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "LLM gateway: management API",
+    "DESCRIPTION": "What the admin does, for programs. A management token is made by manage.py tokens issue.",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/manage/v1",
+    # The API of the models has documents of its own, of those whose dialects it speaks.
+    "PREPROCESSING_HOOKS": ["console.manage.document.only_manage"],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["console.manage.access.MayDo"],
+    "AUTHENTICATION_WHITELIST": ["console.manage.access.TokenAuthentication"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "tryItOutEnabled": False},
 }
 # The gateway's own cap stands in the door; this one is for forms of the admin.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024

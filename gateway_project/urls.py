@@ -16,6 +16,7 @@ urlpatterns = [
     path("admin/explain.json", explain_json, name="explain_json"),
     path("admin/lint/", admin.site.admin_view(lint_page), name="lint"),
     path("admin/", admin.site.urls),
+    path("manage/v1/", include("console.manage.urls")),
     path("metrics", metrics),
     path("", include("apiv1.urls")),
 ]

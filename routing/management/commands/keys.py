@@ -1,4 +1,4 @@
-"""manage.py keys issue|revoke|list: gateway keys from the command line.
+"""manage.py keys issue|rotate|revoke|list: gateway keys from the command line.
 
 It lives here and not with the accounts, because issuing and revoking publish a revision.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,18 +19,20 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.apps import hasher
-from accounts.keys import display_prefix, issue
 from accounts.models import ApiKey, Team
-from routing.revisions import hold, publish
+from routing.keys import Issued, KeyStateError, Wish, issue_key, revoke_key, rotate_key
+from routing.revisions import hold
 
 _AUTHOR = "command line"
+# A longer overlap is a second key.
+_MOST_HOURS = 24 * 90
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 class Command(BaseCommand):
-    """Issues, revokes and lists keys. A key is printed once, alone on standard output."""
+    """Issues, rotates, revokes and lists keys. A key is printed once, alone on standard output."""
 
-    help = "Issue, revoke or list gateway keys."
+    help = "Issue, rotate, revoke or list gateway keys."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -41,6 +45,11 @@ class Command(BaseCommand):
         )
         revoking = actions.add_parser("revoke", help="refuse a key from now on")
         revoking.add_argument("key", metavar="PREFIX_OR_ID", help="as `keys list` shows it")
+        rotating = actions.add_parser("rotate", help="make a key that takes another's place, and print it")
+        rotating.add_argument("key", metavar="PREFIX_OR_ID", help="as `keys list` shows it")
+        rotating.add_argument(
+            "--overlap", type=float, default=24, metavar="HOURS", help="how long the old one goes on (24)"
+        )
         actions.add_parser("list", help="show all keys by prefix")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -48,52 +57,56 @@ class Command(BaseCommand):
             self._issue(options)
         elif options["action"] == "revoke":
             self._revoke(options["key"])
+        elif options["action"] == "rotate":
+            self._rotate(options["key"], options["overlap"])
         else:
             self._list()
 
     def _issue(self, options: dict[str, Any]) -> None:
-        key = issue()
         expires = None if options["expires"] is None else _moment(options["expires"])
-        with transaction.atomic():
+        models = [entry.strip() for entry in options["models"].split(",") if entry.strip()]
+        with _told(), transaction.atomic():
             hold()
             team = self._team(options["team"])
-            row = ApiKey(
-                team=team,
-                label=options["label"],
-                prefix=display_prefix(key),
-                digest=hasher().digest(key).hex(),
-                expires_at=expires,
-                allowed_models=[entry.strip() for entry in options["models"].split(",") if entry.strip()],
-            )
-            _check(row)
-            row.save()
-            number = publish(_AUTHOR, f"key {row.prefix} issued to {team}", [_change(row, "added")])
-        until = f", until {expires:%Y-%m-%d %H:%M} UTC" if expires else ""
+            issued = issue_key(team, Wish(options["label"], expires, models), _AUTHOR)
+        self._show(issued)
+
+    def _show(self, issued: Issued) -> None:
+        row = issued.row
+        until = f", until {row.expires_at:%Y-%m-%d %H:%M} UTC" if row.expires_at else ""
         self.stderr.write(
-            f"Key {row.pk} for team {team}{until} (revision {number}). It is shown only this once."
+            f"Key {row.pk} for team {row.team}{until} (revision {issued.revision}). "
+            "It is shown only this once."
         )
-        self.stdout.write(key)
+        self.stdout.write(issued.key)
 
     def _team(self, name: str) -> Team:
         team = Team.objects.filter(name=name).first()
         if team is None:
             team = Team(name=name)
-            _check(team)
+            team.full_clean()
             team.save()
             self.stderr.write(f"Team {name} did not exist and was made.")
         return team
 
     def _revoke(self, given: str) -> None:
-        with transaction.atomic():
-            hold()
-            row = _find(given)
-            if row.revoked_at is not None:
-                self.stdout.write(f"{row} was revoked on {row.revoked_at:%Y-%m-%d %H:%M} UTC.")
-                return
-            row.revoked_at = timezone.now()
-            row.save(update_fields=["revoked_at"])
-            number = publish(_AUTHOR, f"key {row.prefix} revoked", [_change(row, "revoked")])
-        self.stdout.write(f"Revoked {row} of team {row.team} (revision {number}).")
+        row = _find(given)
+        number = revoke_key(row, _AUTHOR)
+        if number is None:
+            self.stdout.write(f"{row} was revoked on {row.revoked_at:%Y-%m-%d %H:%M} UTC.")
+        else:
+            self.stdout.write(f"Revoked {row} of team {row.team} (revision {number}).")
+
+    def _rotate(self, given: str, hours: float) -> None:
+        row = _find(given)
+        if not 0 <= hours <= _MOST_HOURS:
+            raise CommandError(f"--overlap: from 0 to {_MOST_HOURS} hours")
+        try:
+            issued = rotate_key(row, timedelta(hours=hours), _AUTHOR)
+        except KeyStateError as error:
+            raise CommandError(str(error)) from None
+        self.stderr.write(f"{row} is refused from {row.expires_at:%Y-%m-%d %H:%M} UTC on.")
+        self._show(issued)
 
     def _list(self) -> None:
         rows = [
@@ -147,13 +160,10 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-def _check(row: Team | ApiKey) -> None:
+@contextmanager
+def _told() -> Iterator[None]:
     try:
-        row.full_clean()
+        yield
     except ValidationError as error:
         problems = (f"{name}: {' '.join(words)}" for name, words in error.message_dict.items())
         raise CommandError("\n".join(problems)) from None
-
-
-def _change(row: ApiKey, action: str) -> dict[str, Any]:
-    return {"object": f"API key {row}", "action": action, "fields": {"team": row.team.name}}

@@ -1,0 +1,163 @@
+"""Who may use the management API, and how it says no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db.models import ProtectedError
+from django.http import Http404
+from rest_framework import exceptions, status
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import UserRateThrottle
+from rest_framework.views import APIView
+
+from accounts.apps import hasher
+from accounts.tokens import find_token
+
+PROBLEM = "application/problem+json"
+
+
+class TokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer gwm-...`. A gateway key is nobody here."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        words = get_authorization_header(request).split()
+        if not words or words[0].lower() != b"bearer":
+            return None
+        found = find_token(words[1].decode("latin-1"), hasher()) if len(words) == 2 else None
+        if found is None:
+            raise exceptions.AuthenticationFailed("This is no management token that is in use.")
+        return found.user, found
+
+    def authenticate_header(self, _request: Request) -> str:
+        return "Bearer"
+
+
+class StaffSession(SessionAuthentication):
+    """The admin's own session, with its CSRF token for whatever changes something."""
+
+
+class Refused(exceptions.APIException):
+    """A refusal with a status of its own. `problems`: one line each."""
+
+    def __init__(self, code: int, detail: str, problems: list[str] | None = None) -> None:
+        super().__init__(detail)
+        self.status_code = code
+        self.problems = problems
+
+
+class MayDo(BasePermission):
+    """Staff whose permissions cover what the view names for the method."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        user: Any = request.user
+        if user is None or not user.is_active or not user.is_staff:
+            return False
+        # The document is for all staff: it names addresses, and nothing that is configured.
+        needed: Mapping[str, tuple[str, ...]] = getattr(view, "needs", {"GET": ()})
+        method = "GET" if request.method in ("HEAD", "OPTIONS") else str(request.method)
+        return bool(user.is_superuser or user.has_perms(needed[method]) if method in needed else True)
+
+
+class Pace(UserRateThrottle):
+    """Enough for any script, too little to keep a process from its calls."""
+
+    rate = "600/min"
+
+
+class ManageView(APIView):
+    """Base of every address. `needs`: the permissions that a method takes; a superuser has all."""
+
+    authentication_classes = (TokenAuthentication, StaffSession)
+    permission_classes = (MayDo,)
+    throttle_classes = (Pace,)
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+
+    def get_exception_handler(self) -> Any:
+        return problem
+
+    @property
+    def author(self) -> str:
+        """Who changes something, as revisions name it."""
+        user: Any = self.request.user
+        name: str = user.get_username()
+        return name
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        # What is configured is nobody's in between to keep.
+        response.headers.setdefault("Cache-Control", "no-store")
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+_View = TypeVar("_View", bound=type[ManageView])
+
+
+def needs(**permissions: tuple[str, ...]) -> Callable[[_View], _View]:
+    """The permissions that each method of a view takes."""
+
+    def named(view: _View) -> _View:
+        view.needs = permissions
+        return view
+
+    return named
+
+
+def problem(error: Exception, _context: dict[str, Any]) -> Response | None:
+    """An exception as problem details (RFC 9457). None: it is a fault, and Django's to answer."""
+    code, said, errors = _read(error)
+    if code is None:
+        return None
+    headers = {}
+    wait = getattr(error, "wait", None)
+    if wait is not None:
+        headers["Retry-After"] = str(int(wait) + 1)
+    if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+        headers["WWW-Authenticate"] = "Bearer"
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _TITLES.get(code, "Error"),
+        "status": code,
+        "detail": said,
+    }
+    if errors:
+        body["errors"] = errors
+    return Response(body, code, headers=headers, content_type=PROBLEM)
+
+
+def _read(error: Exception) -> tuple[int | None, str, Any]:
+    if isinstance(error, Refused):
+        return error.status_code, str(error.detail), error.problems
+    if isinstance(error, exceptions.ValidationError):
+        return 400, "Some of what was sent cannot be.", error.detail
+    if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+        return 401, str(error.detail), None
+    if isinstance(error, exceptions.APIException):
+        return error.status_code, str(error.detail), None
+    if isinstance(error, Http404):
+        return 404, "There is nothing of this name or number.", None
+    if isinstance(error, ValidationError):
+        fields = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+        return 400, "Some of what was sent cannot be.", fields
+    if isinstance(error, ProtectedError):
+        return 409, "Something else needs it.", None
+    return None, "", None
+
+
+_TITLES = {
+    status.HTTP_400_BAD_REQUEST: "Bad request",
+    status.HTTP_401_UNAUTHORIZED: "Not authenticated",
+    status.HTTP_403_FORBIDDEN: "Not permitted",
+    status.HTTP_404_NOT_FOUND: "Not found",
+    status.HTTP_405_METHOD_NOT_ALLOWED: "Method not allowed",
+    status.HTTP_409_CONFLICT: "Conflict",
+    status.HTTP_412_PRECONDITION_FAILED: "Precondition failed",
+    status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "Unsupported media type",
+    status.HTTP_428_PRECONDITION_REQUIRED: "Precondition required",
+    status.HTTP_429_TOO_MANY_REQUESTS: "Too many requests",
+}

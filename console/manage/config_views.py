@@ -1,0 +1,220 @@
+"""The configuration as one document: read, planned, applied, and its revisions taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import msgspec
+from django.db import transaction
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.apps import hasher
+from accounts.scope import teams_of
+from console.manage.access import ManageView, Refused, needs
+from console.manage.shapes import Planned, Published, Revisions
+from providers.apps import vault
+from routing.configfile import ConfigError, parse
+from routing.configfile_apply import Means, apply
+from routing.configfile_export import export
+from routing.history import UnknownRevisionError
+from routing.models import Revision
+from routing.past import rows_at
+from routing.rehearsal import preview, rehearsed
+from routing.revisions import describe, hold, latest
+from routing.rewind import RewindError, restore, undo
+
+_READ = (
+    "routing.view_route",
+    "providers.view_provider",
+    "accounts.view_apikey",
+    "accounts.view_limit",
+    "accounts.view_budget",
+)
+# A document may point a provider at any address, the private network's too: no permission has that, and only
+# superusers have a permission that nobody can be given.
+_SUPERUSER = ("console.everything",)
+_SEES_REQUESTS = "accounts.view_requestentry"
+_MOST = 200
+_IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    OpenApiParameter.HEADER,
+    required=True,
+    description='The ETag of what was read, such as "r12", or *.',
+)
+_REASON = OpenApiParameter(
+    "X-Change-Reason", str, OpenApiParameter.HEADER, description="Why, for the revision."
+)
+_DRY = OpenApiParameter("dry_run", bool, description="Say what would change, and change nothing.")
+_DOCUMENT = {"application/json": {"type": "object", "description": "As `manage.py config export` writes it."}}
+
+
+@needs(GET=_READ, POST=_SUPERUSER)
+class ConfigView(ManageView):
+    """The whole configuration without secrets."""
+
+    @extend_schema(
+        operation_id="config_read",
+        parameters=[OpenApiParameter("revision", int, description="As it was then; without: as it is.")],
+        responses={200: _DOCUMENT},
+    )
+    def get(self, request: Request) -> Response:
+        """The configuration, with its revision as ETag."""
+        said = request.query_params.get("revision")
+        number = None if said is None else _number(said)
+        try:
+            with transaction.atomic():
+                document = export(None if number is None else rows_at(number))
+                shown = latest() if number is None else number
+        except UnknownRevisionError as error:
+            raise Refused(404, str(error)) from None
+        return Response(document, headers={"ETag": _tag(shown)})
+
+    @extend_schema(
+        operation_id="config_apply", parameters=[_IF_MATCH, _REASON], request=_DOCUMENT, responses=Published
+    )
+    def post(self, request: Request) -> Response:
+        """Bring the configuration to what the document names, and touch nothing else: one transaction, one
+        revision. 412 when somebody has changed it since it was read."""
+        with transaction.atomic():
+            hold()
+            _check_match(request)
+            outcome = _apply(request, self.author)
+        return Response(_told(outcome), headers={"ETag": _tag(latest())})
+
+
+@needs(POST=_SUPERUSER)
+class PlanView(ManageView):
+    """What a document would change."""
+
+    @extend_schema(operation_id="config_plan", request=_DOCUMENT, responses=Planned)
+    def post(self, request: Request) -> Response:
+        """What applying it would change, and what that would have done to recent requests. Nothing is
+        changed."""
+        with rehearsed() as rehearsal:
+            outcome = _apply(request, self.author)
+        said: dict[str, Any] = {**_told(outcome), "revision": None}
+        user: Any = request.user
+        if user.has_perm(_SEES_REQUESTS):
+            said["impact"] = msgspec.to_builtins(preview(rehearsal, teams_of(user)))
+        return Response(said, headers={"ETag": _tag(latest())})
+
+
+@needs(GET=("routing.view_revision",))
+class RevisionsView(ManageView):
+    """Changes, the newest first."""
+
+    @extend_schema(
+        operation_id="revisions_list",
+        parameters=[
+            OpenApiParameter("before", int, description="Only revisions before this one."),
+            OpenApiParameter("limit", int, description=f"So many, {_MOST} at most (50)."),
+        ],
+        responses=Revisions(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """Revisions, a page of them; the last one's number is `before` of the next page."""
+        rows = Revision.objects.filter(number__gt=0)
+        if "before" in request.query_params:
+            rows = rows.filter(number__lt=_number(request.query_params["before"]))
+        limit = min(_MOST, _number(request.query_params.get("limit", "50")))
+        return Response([_revision(row) for row in rows[:limit]])
+
+
+@needs(GET=("routing.view_revision",))
+class RevisionView(ManageView):
+    """One change."""
+
+    @extend_schema(operation_id="revisions_read", responses=Revisions)
+    def get(self, _request: Request, number: int) -> Response:
+        """What it changed, by whom and why."""
+        return Response(_revision(get_object_or_404(Revision, number=number)))
+
+
+@needs(POST=("routing.change_revision",))
+class _RewindView(ManageView):
+    def rewind(self, request: Request, number: int, how: Callable[..., Any]) -> Response:
+        """Done as one new revision."""
+        user: Any = request.user
+        dry = request.query_params.get("dry_run", "false").lower() in ("1", "true")
+        try:
+            with rehearsed() if dry else nullcontext():
+                outcome = how(number, self.author, private=user.is_superuser)
+        except UnknownRevisionError as error:
+            raise Refused(404, str(error)) from None
+        except RewindError as error:
+            raise Refused(409, "It cannot be taken back as it is.", error.problems) from None
+        said = _told(outcome)
+        return Response({**said, "revision": None} if dry else said)
+
+
+class UndoView(_RewindView):
+    """A change taken back."""
+
+    @extend_schema(operation_id="revisions_undo", parameters=[_DRY], request=None, responses=Published)
+    def post(self, request: Request, number: int) -> Response:
+        """Take back what a revision changed, as one new revision. 409 when something else has changed it
+        since."""
+        return self.rewind(request, number, undo)
+
+
+class RestoreView(_RewindView):
+    """An old state brought back."""
+
+    @extend_schema(operation_id="revisions_restore", parameters=[_DRY], request=None, responses=Published)
+    def post(self, request: Request, number: int) -> Response:
+        """Bring everything to how it was at a revision, as one new revision."""
+        return self.rewind(request, number, restore)
+
+
+def _apply(request: Request, author: str) -> Any:
+    reason = request.headers.get("X-Change-Reason", "").strip() or "management API"
+    if not isinstance(request.data, dict):
+        raise Refused(400, "The body is a JSON object.")
+    # Of this process's environment a document from elsewhere may name nothing.
+    means = Means(vault=vault(), hasher=hasher(), environ={})
+    try:
+        return apply(parse(request.data), means, author=author, reason=reason)
+    except ConfigError as error:
+        raise Refused(400, "The document cannot be applied.", error.problems) from None
+
+
+def _check_match(request: Request) -> None:
+    said = request.headers.get("If-Match", "").strip()
+    if not said:
+        raise Refused(428, "Say by If-Match which revision it was made from, or * for whichever.")
+    if said != "*" and said != _tag(latest()):
+        raise Refused(412, f"The configuration is at revision {latest()}: somebody has changed it since.")
+
+
+def _tag(number: int) -> str:
+    return f'"r{number}"'
+
+
+def _told(outcome: Any) -> dict[str, Any]:
+    return {
+        "changes": [describe(change) for change in outcome.changes],
+        "notes": outcome.notes,
+        "revision": outcome.revision,
+    }
+
+
+def _revision(row: Revision) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "at": row.created,
+        "author": row.author,
+        "reason": row.reason,
+        "changes": [describe(change) for change in row.summary],
+    }
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Refused(400, "A number was expected in the query.")
+    return int(text)

@@ -1,0 +1,140 @@
+"""What the management API takes and gives, for its checks and for its document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from accounts.allowances import PRIORITIES
+from accounts.models import ApiKey, Team
+
+# A year's overlap is a second key, not a rotation.
+_MOST_HOURS = 24 * 90
+
+
+class Teams(serializers.ModelSerializer[Team]):
+    """A team."""
+
+    class Meta:
+        model = Team
+        fields = ("id", "name", "priority", "batches", "created")
+
+
+class Keys(serializers.ModelSerializer[ApiKey]):
+    """A key, without itself."""
+
+    team = serializers.CharField(source="team.name")
+    models = serializers.ListField(source="allowed_models", child=serializers.CharField())
+    state = serializers.CharField()
+
+    class Meta:
+        model = ApiKey
+        fields: tuple[str, ...] = (
+            "id",
+            "prefix",
+            "team",
+            "label",
+            "state",
+            "models",
+            "priority",
+            "created",
+            "expires_at",
+            "revoked_at",
+        )
+
+
+class KeyAndUse(Keys):
+    """A key and, for who may see its team's requests, its use. `last_used` and `requests_7d` are as the
+    ledger has them, some seconds late; `safe_to_revoke`: nobody has used it for seven days."""
+
+    last_used = serializers.DateTimeField(allow_null=True, required=False)
+    requests_7d = serializers.IntegerField(required=False)
+    safe_to_revoke = serializers.BooleanField(required=False)
+
+    class Meta(Keys.Meta):
+        fields = (*Keys.Meta.fields, "last_used", "requests_7d", "safe_to_revoke")
+
+
+class NewKey(serializers.Serializer[Any]):
+    """What a key is to be."""
+
+    team = serializers.CharField(max_length=100, help_text="The name of a team that is there.")
+    label = serializers.CharField(max_length=100, required=False, default="", allow_blank=True)  # type: ignore[assignment]  # a field of that name, not the field's label
+    expires_at = serializers.DateTimeField(required=False, default=None, allow_null=True)
+    models = serializers.ListField(
+        child=serializers.CharField(max_length=200), required=False, default=list, max_length=1000
+    )
+    priority = serializers.ChoiceField(
+        [word for word, _ in PRIORITIES], required=False, default="", allow_blank=True
+    )
+
+    def validate_expires_at(self, value: Any) -> Any:
+        """A key that nobody could use is a mistake."""
+        if value is not None and value <= timezone.now():
+            raise serializers.ValidationError("This moment has passed.")
+        return value
+
+
+class Rotation(serializers.Serializer[Any]):
+    """How a key is rotated."""
+
+    overlap_hours = serializers.FloatField(
+        required=False,
+        default=24,
+        min_value=0,
+        max_value=_MOST_HOURS,
+        help_text="How long the old key goes on.",
+    )
+
+
+class Secret(serializers.Serializer[Any]):
+    """A new key. It is shown only this once."""
+
+    id = serializers.IntegerField()
+    prefix = serializers.CharField()
+    key = serializers.CharField()
+    revision = serializers.IntegerField()
+
+
+class Published(serializers.Serializer[Any]):
+    """What was changed, in lines; what could not be; and the revision, null where nothing changed."""
+
+    changes = serializers.ListField(child=serializers.CharField())
+    notes = serializers.ListField(child=serializers.CharField())
+    revision = serializers.IntegerField(allow_null=True)
+
+
+class Planned(Published):
+    """What would change. `impact`: on recent requests, for who may see those."""
+
+    impact = serializers.JSONField(required=False)
+
+
+class Revisions(serializers.Serializer[Any]):
+    """A change of the configuration."""
+
+    number = serializers.IntegerField()
+    at = serializers.DateTimeField()
+    author = serializers.CharField()
+    reason = serializers.CharField()
+    changes = serializers.ListField(child=serializers.CharField())
+
+
+class Question(serializers.Serializer[Any]):
+    """What to explain: a model as a key asks for it, a request's body, or a request of the ledger."""
+
+    key = serializers.CharField(required=False, default="", max_length=512, allow_blank=True)
+    model = serializers.CharField(required=False, default="", max_length=256, allow_blank=True)
+    surface = serializers.CharField(required=False, default="", max_length=40, allow_blank=True)
+    request = serializers.CharField(required=False, default="", max_length=100, allow_blank=True)
+    revision = serializers.CharField(required=False, default="", max_length=20, allow_blank=True)
+    body = serializers.JSONField(required=False, default=None)
+
+
+class Purge(serializers.Serializer[Any]):
+    """Whose cached answers are given to nobody any more; neither: everybody's."""
+
+    team = serializers.CharField(required=False, default=None, allow_null=True, max_length=100)
+    route = serializers.CharField(required=False, default=None, allow_null=True, max_length=200)

@@ -1,0 +1,40 @@
+"""The management API's addresses, its document, and the page that shows it."""
+
+from __future__ import annotations
+
+from django.contrib.admin.views.decorators import staff_member_required
+from django.urls import path
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+
+from console.manage import config_views, key_views, sight_views
+from console.manage.access import StaffSession, TokenAuthentication
+
+_WHO = [TokenAuthentication, StaffSession]
+
+urlpatterns = [
+    path("config", config_views.ConfigView.as_view()),
+    path("config/plan", config_views.PlanView.as_view()),
+    path("revisions", config_views.RevisionsView.as_view()),
+    path("revisions/<int:number>", config_views.RevisionView.as_view()),
+    path("revisions/<int:number>/undo", config_views.UndoView.as_view()),
+    path("revisions/<int:number>/restore", config_views.RestoreView.as_view()),
+    path("teams", key_views.TeamsView.as_view()),
+    path("keys", key_views.KeysView.as_view()),
+    path("keys/<int:number>", key_views.KeyView.as_view()),
+    path("keys/<int:number>/revoke", key_views.RevokeView.as_view()),
+    path("keys/<int:number>/rotate", key_views.RotateView.as_view()),
+    path("lint", sight_views.LintView.as_view()),
+    path("explain", sight_views.ExplainView.as_view()),
+    path("usage", sight_views.UsageView.as_view()),
+    path("cache/purge", sight_views.PurgeView.as_view()),
+    path("openapi.json", SpectacularJSONAPIView.as_view(authentication_classes=_WHO), name="manage_openapi"),
+    path(
+        "docs",
+        staff_member_required(
+            SpectacularSwaggerSplitView.as_view(
+                url_name="manage_openapi", authentication_classes=[StaffSession]
+            )
+        ),
+        name="manage_docs",
+    ),
+]
