@@ -9,7 +9,6 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from unfold.decorators import display
 
 from accounts.admin_base import BoundedLookups
 from accounts.tokens import ManagementToken
@@ -30,7 +29,7 @@ class ManagementTokenAdmin(BoundedLookups):
     def shown(self, obj: ManagementToken) -> str:
         return str(obj)
 
-    @display(description="In use", boolean=True)
+    @admin.display(description="In use", boolean=True)
     def usable(self, obj: ManagementToken) -> bool:
         return obj.usable
 
