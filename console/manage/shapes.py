@@ -66,9 +66,7 @@ class NewKey(serializers.Serializer[Any]):
     models = serializers.ListField(
         child=serializers.CharField(max_length=200), required=False, default=list, max_length=1000
     )
-    priority = serializers.ChoiceField(
-        [word for word, _ in PRIORITIES], required=False, default="", allow_blank=True
-    )
+    priority = serializers.ChoiceField(list(PRIORITIES), required=False, default="", allow_blank=True)
 
     def validate_expires_at(self, value: Any) -> Any:
         """A key that nobody could use is a mistake."""
