@@ -28,6 +28,12 @@ def may_explain(request: HttpRequest) -> bool:
     return bool(user.has_perm("routing.view_route") and user.has_perm("accounts.view_apikey"))
 
 
+def may_play(request: HttpRequest) -> bool:
+    """Whether somebody may talk to routes from the browser: as a team, with a key that he may issue."""
+    user: Any = request.user
+    return bool(user.has_perms(("accounts.add_apikey", "accounts.change_apikey")))
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar's groups: what one edits daily above what one looks up."""
     return [
@@ -48,6 +54,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "icon": "route",
                     "link": reverse_lazy("explain"),
                     "permission": may_explain,
+                },
+                {
+                    "title": "Playground",
+                    "icon": "chat",
+                    "link": reverse_lazy("playground"),
+                    "permission": may_play,
                 },
                 {
                     "title": "Check the configuration",
