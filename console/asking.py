@@ -111,6 +111,13 @@ def answered(asked: Asked, vault: Vault, running: Running | None, sight: Sight =
     return said
 
 
+def configured(key: str, vault: Vault) -> tuple[Snapshot, ApiKey | None]:
+    """The configuration as the tables have it, and the key that a prefix or an id means; None: none was
+    named. Blocks. Raises AskingError and DatabaseError."""
+    snapshot = compile_tables(read_tables(), vault)
+    return snapshot, _key(key, None, snapshot)
+
+
 def _row(request_id: str, sight: Sight) -> RequestEntry | None:
     if not request_id:
         return None

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from console.drill_page import drill_page
 from console.explain_page import explain_json, explain_page
 from console.playground import playground_end, playground_key, playground_page, playground_request
 from gateway_project.scrape import metrics
@@ -16,6 +17,7 @@ urlpatterns = [
     path("admin/explain/", admin.site.admin_view(explain_page), name="explain"),
     path("admin/explain.json", explain_json, name="explain_json"),
     path("admin/lint/", admin.site.admin_view(lint_page), name="lint"),
+    path("admin/rehearse/", admin.site.admin_view(drill_page), name="drill"),
     path("admin/playground/", admin.site.admin_view(playground_page), name="playground"),
     path("admin/playground/key", admin.site.admin_view(playground_key), name="playground_key"),
     path("admin/playground/end", admin.site.admin_view(playground_end), name="playground_end"),

@@ -56,6 +56,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "permission": may_explain,
                 },
                 {
+                    "title": "Rehearse a failure",
+                    "icon": "emergency",
+                    "link": reverse_lazy("drill"),
+                    "permission": may_explain,
+                },
+                {
                     "title": "Playground",
                     "icon": "chat",
                     "link": reverse_lazy("playground"),
