@@ -86,10 +86,12 @@ def test_helm_renders_it(values: dict[str, Any], tmp_path: Path) -> None:
     if helm is None:
         pytest.skip("no helm on this machine")
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    told = ""
     for command in (["lint", "--strict"], ["template", "prod"]):
         words = [helm, *command, str(CHART), "--values", str(tmp_path / "values.yaml")]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
-    kinds = {document["kind"] for document in yaml.safe_load_all(done.stdout) if document}
+        told = done.stdout
+    kinds = {document["kind"] for document in yaml.safe_load_all(told) if document}
     assert {"Deployment", "Service", "PodDisruptionBudget"} <= kinds
     assert ("HorizontalPodAutoscaler" in kinds) is bool(values)
