@@ -18,6 +18,12 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
     hasher: KeyHasher | None = None
 
+    def ready(self) -> None:
+        """What is changed of users and roles is written down from now on."""
+        from accounts.audit_access import connect  # noqa: PLC0415 - models are ready only now
+
+        connect()
+
 
 def hasher() -> KeyHasher:
     """The hasher that the composition root handed in. Raises ImproperlyConfigured before that."""

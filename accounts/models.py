@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.allowances import MODEL_ENTRY, PRIORITIES, Budget, Limit
+from accounts.audit import AuditEntry
 from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
 from accounts.tokens import ManagementToken
 
@@ -19,6 +20,7 @@ __all__ = (
     "ApiKey",
     "ApiKeyQuerySet",
     "AttemptEntry",
+    "AuditEntry",
     "Budget",
     "LedgerCut",
     "LedgerProcess",

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 from django.db.models import Model, QuerySet
 
 from accounts.models import TeamMember
-
-EVERY_TEAM = "accounts.view_every_team"
+from accounts.rights import Action, may
 
 Row = TypeVar("Row", bound=Model)
 
@@ -16,7 +15,7 @@ Row = TypeVar("Row", bound=Model)
 def teams_of(user: Any) -> frozenset[int] | None:
     """The ids of the teams whose rows `user` sees; None: every team's. Nobody sees more because a team or a
     membership is gone: who has neither that permission nor a team sees nothing."""
-    if user.has_perm(EVERY_TEAM):
+    if may(user, Action.READ_EVERY_TEAM):
         return None
     return frozenset(TeamMember.objects.filter(user=user.pk).values_list("team_id", flat=True))
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from accounts.keys import display_prefix
 from accounts.ledger.rows import RequestEntry
 from accounts.ledger.sums import spent
+from accounts.rights import Action, may
+from accounts.scope import teams_of
 from console.apps import Running
 from dialects.chat import CHAT
 from dialects.errors import GatewayError
@@ -77,6 +80,11 @@ class Sight:
             return True
         # What all have used together is not one team's.
         return self.teams is not None and (row.scope == "everybody" or team not in self.teams)
+
+
+def sight_of(user: Any) -> Sight:
+    """What a member of staff may see."""
+    return Sight(teams_of(user), limits=may(user, Action.READ_LIMITS), budgets=may(user, Action.READ_BUDGETS))
 
 
 ALL = Sight()

@@ -14,15 +14,11 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.keys import MIN_CHOSEN, display_prefix
 from accounts.ledger.charge import dollars
-from accounts.scope import teams_of
+from accounts.rights import Action, may
 from console.apps import running
-from console.asking import SURFACES, Asked, AskingError, Sight, answered
+from console.asking import SURFACES, Asked, AskingError, answered, sight_of
 from pipeline.explanation import Allowance, Explanation
 from providers.apps import vault
-
-_PERMISSIONS = ("routing.view_route", "accounts.view_apikey")
-# What a request of the ledger tells of somebody's use.
-_LEDGER = "accounts.view_requestentry"
 
 
 @never_cache
@@ -77,8 +73,8 @@ def _asked(request: HttpRequest) -> Asked:
 
 def _check(request: HttpRequest, asked: Asked) -> None:
     user: Any = request.user
-    needed = (*_PERMISSIONS, _LEDGER) if asked.request else _PERMISSIONS
-    if not all(user.has_perm(permission) for permission in needed):
+    # A request of the ledger tells of somebody's use.
+    if not may(user, Action.EXPLAIN) or (asked.request and not may(user, Action.READ_REQUESTS)):
         raise PermissionDenied
 
 
@@ -89,18 +85,12 @@ def _answered(request: HttpRequest, asked: Asked) -> Explanation:
             "A whole key may not stand in an address, because addresses are logged and kept: ask by its "
             "prefix or its id. If others may see this address, revoke the key."
         )
-    return answered(asked, vault(), running(), _sight(request))
+    return answered(asked, vault(), running(), sight_of(request.user))
 
 
 def _is_whole(key: str) -> bool:
     """True for what is longer than any prefix and any id: no key is shorter."""
     return len(key) >= MIN_CHOSEN
-
-
-def _sight(request: HttpRequest) -> Sight:
-    user: Any = request.user
-    may = user.has_perm
-    return Sight(teams_of(user), limits=may("accounts.view_limit"), budgets=may("accounts.view_budget"))
 
 
 def _shown(said: Explanation) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.ledger.charge import dollars
 from accounts.ledger.rows import RequestEntry
 from accounts.models import ApiKey, Team
+from accounts.rights import Action, may
 from accounts.scope import seen_by
 from console.apps import running
 from routing.admin_home import may_play
@@ -82,7 +83,7 @@ def playground_request(request: HttpRequest) -> HttpResponse:
     """What the ledger says of one of the page's requests; 204 until it is there."""
     _check(request)
     user: Any = request.user
-    if not user.has_perm("accounts.view_requestentry"):
+    if not may(user, Action.READ_REQUESTS):
         raise PermissionDenied
     keys = ApiKey.objects.filter(label=_label(request)).values("pk")
     rows = seen_by(user, RequestEntry.objects.filter(key_id__in=keys))

@@ -63,7 +63,7 @@ _OWNER = (
     | _KEY_MANAGER
     | _all("delete", "accounts.team", "accounts.apikey")
     | _all("view change", "accounts.managementtoken")
-    | _all("view", "admin.logentry")
+    | _all("view", "admin.logentry", "accounts.auditentry")
     | {"routing.view_semantic_prompts"}
 )
 # Who sees requests and usage sees those of his teams, unless he may see every team's. Users and groups are

@@ -53,6 +53,11 @@ class GroupAdmin(DjangoGroupAdmin, BoundedLookups):
 class AccessAttemptAdmin(axes_admin.AccessAttemptAdmin, BoundedLookups):  # type: ignore[misc]  # it has no types
     """Passwords that were guessed wrong, and who is shut out."""
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """The library's own action deletes, and is offered to whoever may look."""
+        offered: dict[str, Any] = super().get_actions(request)
+        return offered if self.has_delete_permission(request) else {}
+
 
 @admin.register(AccessFailureLog)
 class AccessFailureLogAdmin(axes_admin.AccessFailureLogAdmin, BoundedLookups):  # type: ignore[misc]  # as above

@@ -25,6 +25,7 @@ from accounts.admin import ApiKeyAdmin, TeamAdmin
 from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import ApiKey, Budget, Limit, Team
+from accounts.rights import Action, may
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
 from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_allowances import BudgetAdmin, LimitAdmin
@@ -344,6 +345,9 @@ class TranslationLossAdmin(CsvExport):
 @admin.register(Provider)
 class PublishedProviderAdmin(ProviderAdmin, Published, CsvExport):
     """Providers, published."""
+
+    def has_test_permission(self, request: HttpRequest, _obj: object = None) -> bool:
+        return may(request.user, Action.TEST_PROVIDER)
 
 
 @admin.register(CatalogueModel)

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from accounts.rights import Action, may
 from routing.admin_base import CsvExport, Published
 from routing.models import CachePurge, Route
 from routing.revisions import hold
@@ -46,7 +47,7 @@ class PurgesCache(ModelAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
-        if request.user.has_perm("routing.add_cachepurge"):
+        if may(request.user, Action.PURGE_CACHE):
             actions["purge_cache"] = (type(self).purge_cache, "purge_cache", "Purge cached answers")
         return actions
 

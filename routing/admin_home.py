@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse_lazy
 
 from accounts.models import ApiKey
+from accounts.rights import Action, may
 from providers.kinds import KINDS
 from providers.models import Provider
 from routing.admin_lint import may_lint
@@ -15,23 +16,26 @@ from routing.models import Revision, Route
 
 
 def _item(title: str, icon: str, page: str, permission: str, view: str = "changelist") -> dict[str, Any]:
-    def may(request: HttpRequest) -> bool:
+    def permitted(request: HttpRequest) -> bool:
         user: Any = request.user
         return bool(user.has_perm(permission))
 
-    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{page}_{view}"), "permission": may}
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{page}_{view}"),
+        "permission": permitted,
+    }
 
 
 def may_explain(request: HttpRequest) -> bool:
     """Whether somebody may ask where a request would go."""
-    user: Any = request.user
-    return bool(user.has_perm("routing.view_route") and user.has_perm("accounts.view_apikey"))
+    return may(request.user, Action.EXPLAIN)
 
 
 def may_play(request: HttpRequest) -> bool:
     """Whether somebody may talk to routes from the browser: as a team, with a key that he may issue."""
-    user: Any = request.user
-    return bool(user.has_perms(("accounts.add_apikey", "accounts.change_apikey")))
+    return may(request.user, Action.PLAY)
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -112,6 +116,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _item("Users", "person", "auth_user", "auth.view_user"),
                 _item("Groups", "badge", "auth_group", "auth.view_group"),
+                _item(
+                    "Management tokens",
+                    "vpn_key",
+                    "accounts_managementtoken",
+                    "accounts.view_managementtoken",
+                ),
+                _item("Audit log", "fact_check", "accounts_auditentry", "accounts.view_auditentry"),
             ],
         },
     ]

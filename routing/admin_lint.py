@@ -12,26 +12,18 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
+from accounts.rights import Action, may
 from routing.findings import Where
 from routing.lint_now import TABLES, findings
 
 _PAGES = {
     table: f"admin:{model._meta.label_lower.replace('.', '_')}_change" for model, table in TABLES.items()
 }
-# It tells of all of these.
-_PERMISSIONS = (
-    "routing.view_route",
-    "providers.view_provider",
-    "accounts.view_apikey",
-    "accounts.view_limit",
-    "accounts.view_budget",
-)
 
 
 def may_lint(request: HttpRequest) -> bool:
     """Whether somebody may see all that the page tells of."""
-    user: Any = request.user
-    return bool(user.has_perms(_PERMISSIONS))
+    return may(request.user, Action.LINT)
 
 
 @never_cache

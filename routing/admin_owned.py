@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.admin_base import TeamScoped
+from accounts.audit import entry
 from routing.admin_base import CsvExport
 from routing.owned import OwnedObject
 
@@ -35,6 +37,12 @@ class OwnedObjectAdmin(TeamScoped, CsvExport):
 
     def has_change_permission(self, request: HttpRequest, obj: OwnedObject | None = None) -> bool:
         return False
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[OwnedObject]) -> Any:
+        """Django calls this before it deletes."""
+        for row in queryset:
+            entry(f"{row._meta.verbose_name} {row}", "deleted", {"team": [str(row.team), None]}).save()
+        return super().log_deletions(request, queryset)
 
     @admin.display(description="Name")
     def filename(self, obj: OwnedObject) -> str:

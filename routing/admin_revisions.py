@@ -16,18 +16,15 @@ from django.utils.html import format_html
 from unfold.decorators import action
 
 from accounts.admin_base import BoundedLookups, is_id
+from accounts.rights import Action, may
 from accounts.scope import teams_of
 from routing.history import Place, UnknownRevisionError, before_and_after
 from routing.impact_words import sections
 from routing.models import Revision
 from routing.rehearsal import preview, rehearsed
 from routing.revisions import describe
-from routing.rewind import Outcome, RewindError, name, restore, undo
-
-# Who may take back what others have done.
-MAY_REWIND = "routing.change_revision"
-# Who is told what it would have done to requests.
-MAY_SEE_REQUESTS = "accounts.view_requestentry"
+from routing.rewind import Outcome, RewindError, restore, undo
+from routing.row_names import name
 
 
 class RevisionAdmin(BoundedLookups):
@@ -68,8 +65,7 @@ class RevisionAdmin(BoundedLookups):
 
     def has_rewind_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         """For the theme, which asks before it shows the two ways back."""
-        user: Any = request.user
-        return bool(user.has_perm(MAY_REWIND))
+        return may(request.user, Action.TAKE_BACK)
 
     @admin.display(description="Changes")
     def changes(self, obj: Revision) -> str:
@@ -99,7 +95,7 @@ class RevisionAdmin(BoundedLookups):
         except (RewindError, UnknownRevisionError) as error:
             return self._page(request, number, {"way": way, "problems": str(error).splitlines()})
         if rehearsal is not None:
-            seen = sections(preview(rehearsal, teams_of(user))) if user.has_perm(MAY_SEE_REQUESTS) else None
+            seen = sections(preview(rehearsal, teams_of(user))) if may(user, Action.READ_REQUESTS) else None
             told = {"outcome": _told(outcome), "objects": objects, "chosen": chosen, "impact": seen}
             return self._page(request, number, {"way": way, **told})
         for note in outcome.notes:

@@ -12,6 +12,7 @@ from unfold.decorators import display
 
 from accounts.admin_base import TeamScoped, is_id
 from accounts.models import Team
+from accounts.rights import Action, may
 from accounts.scope import seen_by
 from routing.admin_base import CsvExport, Published
 from routing.models import CachePurge, Route
@@ -94,7 +95,7 @@ class SemanticEventAdmin(TeamScoped, Published, CsvExport):
         )
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        if request.user.has_perm("routing.view_semantic_prompts"):
+        if may(request.user, Action.READ_PROMPTS):
             return (*self.list_display, "asked", "answered_to")
         return self.list_display
 
@@ -110,7 +111,7 @@ class SemanticEventAdmin(TeamScoped, Published, CsvExport):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
-        if not request.user.has_perm("routing.add_cachepurge"):
+        if not may(request.user, Action.PURGE_CACHE):
             actions.pop("purge_answers", None)
         return actions
 

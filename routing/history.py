@@ -70,8 +70,17 @@ def columns(table: str) -> list[str]:
     return [field.attname for field in STEERING[table]._meta.concrete_fields if field.attname not in hidden]
 
 
-def record(number: int) -> None:
-    """Write down what revision `number` changed. Runs in its transaction, once."""
+class Recorded(NamedTuple):
+    """What a revision changed: of each row how it stood before and after, None for not at all, and all rows
+    as they are now. `known`: not of the first revision, before which nothing was recorded."""
+
+    changed: dict[Place, tuple[Values | None, Values | None]]
+    now: State
+    known: bool
+
+
+def record(number: int) -> Recorded:
+    """Write down what revision `number` changed, and tell it. Runs in its transaction, once."""
     rows = RowVersion.objects.filter(until=None).values_list("pk", "table", "row", "values")
     standing = {Place(table, row): (pk, values) for pk, table, row, values in rows.order_by()}
     now = present()
@@ -90,6 +99,8 @@ def record(number: int) -> None:
         ],
         batch_size=_BATCH,
     )
+    told = {place: (standing.get(place, _NOTHING)[1], now.get(place)) for place in changed}
+    return Recorded(told, now, number > 1)
 
 
 def state_at(number: int) -> State:

@@ -8,6 +8,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from accounts.acting import acting
+from routing.audit import audit
 from routing.history import record
 from routing.models import Revision
 
@@ -23,11 +25,14 @@ def publish(author: str, reason: str, summary: Sequence[Change] = ()) -> int:
     """
     with transaction.atomic():
         hold()
+        now = acting()
+        # Whoever asks and says why knows better than what would be said of it.
+        reason = (now.reason if now else "") or reason
         number = latest() + 1
         Revision.objects.create(
             number=number, author=author[:150], reason=reason[:500], summary=list(summary)
         )
-        record(number)
+        audit(number, (author, reason), record(number), summary)
     return number
 
 

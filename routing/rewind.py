@@ -17,6 +17,7 @@ from providers.models import Credential, Provider
 from routing.history import SECRET, STEERING, Place, State, Values, before_and_after, made, present, state_at
 from routing.models import OwnedObject, Route, check_targets
 from routing.revisions import Change, hold, publish
+from routing.row_names import name
 
 # What stays as it is whatever is taken back: a key that was revoked was revoked for a reason, and a key that
 # was deleted is in somebody's hands. A secret stays, so its ending does. And what follows the environment is
@@ -86,34 +87,6 @@ def restore(number: int, author: str, *, private: bool = False) -> Outcome:
         now = present()
         wanted = _difference(state_at(number), now)
         return _published(wanted, now, Outcome(private), (author, f"as of revision {number} again"))
-
-
-def name(place: Place, *states: State) -> str:
-    """A row in the words of people."""
-    for state in states:
-        values = state.get(place)
-        if values is not None:
-            break
-    else:
-        values = {}
-    label = values.get("name") or values.get("pattern") or values.get("label") or values.get("prefix")
-    words = str(STEERING[place.table]._meta.verbose_name)
-    if place.table == "target":
-        label = _target(values, *states)
-    elif place.table in ("limit", "budget"):
-        label = f"of {values.get('amount')} ({place.row})"
-    return f"{words} {label or place.row}"
-
-
-def _target(values: Values, *states: State) -> str:
-    def of(table: str, column: str) -> str:
-        place = Place(table, values.get(column, 0))
-        found = next((state[place] for state in states if place in state), {})
-        return str(found.get("name", place.row))
-
-    model = values.get("upstream_model")
-    where = of("provider", "provider_id") + (f"/{model}" if model else "")
-    return f"{where} of {of('route', 'route_id')}"
 
 
 def _difference(wanted: State, now: State) -> dict[Place, Values | None]:

@@ -43,6 +43,7 @@ from accounts.ledger.lines import ENDING
 from accounts.ledger.rows import AttemptEntry, RequestEntry, UsageDay
 from accounts.ledger.usage import asked
 from accounts.ledger.words import attempt_cost, attempt_used, explain
+from accounts.rights import Action, may
 from accounts.sheets import MOST_ROWS, streamed
 
 # Nobody turns more pages; whoever looks for something older filters.
@@ -103,8 +104,7 @@ class AttemptInline(_ReadOnly, TabularInline):
     extra = 0
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        user: Any = request.user
-        return bool(user.has_perm("accounts.view_requestentry"))
+        return may(request.user, Action.READ_REQUESTS)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AttemptEntry]:
         # A request is charged for one attempt: the last that was answered, or may be billed.
@@ -217,8 +217,7 @@ class RequestAdmin(_Ledger):
 
     def has_explain_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         """For the theme, which asks before it shows the link."""
-        user: Any = request.user
-        return bool(user.has_perm("routing.view_route") and user.has_perm("accounts.view_apikey"))
+        return may(request.user, Action.EXPLAIN)
 
     @action(description="Explain", permissions=["explain"])
     def explain_route(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -250,7 +249,6 @@ class RequestAdmin(_Ledger):
     ) -> HttpResponse:
         row = more.get("obj")
         if row is not None:
-            user: Any = request.user
             context["why"] = {
                 "row": row,
                 "sentences": explain(row),
@@ -258,7 +256,7 @@ class RequestAdmin(_Ledger):
                 "total": dollars(row.cost),
                 "anew": anew(row),
                 "given_back": given_back(row),
-                "budgets": list(budgets(row)) if user.has_perm("accounts.view_budget") else None,
+                "budgets": list(budgets(row)) if may(request.user, Action.READ_BUDGETS) else None,
             }
         return super().render_change_form(request, context, *args, **more)
 

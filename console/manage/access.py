@@ -17,7 +17,9 @@ from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
+from accounts.acting import acting
 from accounts.apps import hasher
+from accounts.rights import Action, may
 from accounts.tokens import find_token
 
 PROBLEM = "application/problem+json"
@@ -33,6 +35,9 @@ class TokenAuthentication(BaseAuthentication):
         found = find_token(words[1].decode("latin-1"), hasher()) if len(words) == 2 else None
         if found is None:
             raise exceptions.AuthenticationFailed("This is no management token that is in use.")
+        now = acting()
+        if now is not None:
+            now.token = found.prefix
         return found.user, found
 
     def authenticate_header(self, _request: Request) -> str:
@@ -53,16 +58,20 @@ class Refused(exceptions.APIException):
 
 
 class MayDo(BasePermission):
-    """Staff whose permissions cover what the view names for the method."""
+    """Staff who may do what the view names for the method. What a view does not name nobody may."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user: Any = request.user
         if user is None or not user.is_active or not user.is_staff:
             return False
-        # The document is for all staff: it names addresses, and nothing that is configured.
-        needed: Mapping[str, tuple[str, ...]] = getattr(view, "needs", {"GET": ()})
+        if not isinstance(view, ManageView):
+            # The document is for all staff: it names addresses, and nothing that is configured.
+            return True
         method = "GET" if request.method in ("HEAD", "OPTIONS") else str(request.method)
-        return bool(user.is_superuser or user.has_perms(needed[method]) if method in needed else True)
+        if not hasattr(view, method.lower()):
+            # Whoever asks is told that there is no such method.
+            return True
+        return method in view.needs and may(user, view.needs[method])
 
 
 class Pace(UserRateThrottle):
@@ -72,12 +81,12 @@ class Pace(UserRateThrottle):
 
 
 class ManageView(APIView):
-    """Base of every address. `needs`: the permissions that a method takes; a superuser has all."""
+    """Base of every address. `needs`: what somebody does by each method."""
 
     authentication_classes = (TokenAuthentication, StaffSession)
     permission_classes = (MayDo,)
     throttle_classes = (Pace,)
-    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    needs: ClassVar[Mapping[str, Action]] = MappingProxyType({})
 
     def get_exception_handler(self) -> Any:
         return problem
@@ -98,11 +107,11 @@ class ManageView(APIView):
 _View = TypeVar("_View", bound=type[ManageView])
 
 
-def needs(**permissions: tuple[str, ...]) -> Callable[[_View], _View]:
-    """The permissions that each method of a view takes."""
+def needs(**actions: Action) -> Callable[[_View], _View]:
+    """What somebody does by each method of a view."""
 
     def named(view: _View) -> _View:
-        view.needs = permissions
+        view.needs = actions
         return view
 
     return named

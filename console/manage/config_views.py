@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.apps import hasher
+from accounts.rights import Action, may
 from accounts.scope import teams_of
 from console.manage.access import ManageView, Refused, needs
 from console.manage.shapes import Planned, Published, Revisions
@@ -28,17 +29,6 @@ from routing.rehearsal import preview, rehearsed
 from routing.revisions import describe, hold, latest
 from routing.rewind import RewindError, restore, undo
 
-_READ = (
-    "routing.view_route",
-    "providers.view_provider",
-    "accounts.view_apikey",
-    "accounts.view_limit",
-    "accounts.view_budget",
-)
-# A document may point a provider at any address, the private network's too: no permission has that, and only
-# superusers have a permission that nobody can be given.
-_SUPERUSER = ("console.everything",)
-_SEES_REQUESTS = "accounts.view_requestentry"
 _MOST = 200
 _IF_MATCH = OpenApiParameter(
     "If-Match",
@@ -54,7 +44,7 @@ _DRY = OpenApiParameter("dry_run", bool, description="Say what would change, and
 _DOCUMENT = {"application/json": {"type": "object", "description": "As `manage.py config export` writes it."}}
 
 
-@needs(GET=_READ, POST=_SUPERUSER)
+@needs(GET=Action.READ_CONFIG, POST=Action.APPLY_CONFIG)
 class ConfigView(ManageView):
     """The whole configuration without secrets."""
 
@@ -88,7 +78,7 @@ class ConfigView(ManageView):
         return Response(_told(outcome), headers={"ETag": _tag(latest())})
 
 
-@needs(POST=_SUPERUSER)
+@needs(POST=Action.APPLY_CONFIG)
 class PlanView(ManageView):
     """What a document would change."""
 
@@ -100,12 +90,12 @@ class PlanView(ManageView):
             outcome = _apply(request, self.author)
         said: dict[str, Any] = {**_told(outcome), "revision": None}
         user: Any = request.user
-        if user.has_perm(_SEES_REQUESTS):
+        if may(user, Action.READ_REQUESTS):
             said["impact"] = msgspec.to_builtins(preview(rehearsal, teams_of(user)))
         return Response(said, headers={"ETag": _tag(latest())})
 
 
-@needs(GET=("routing.view_revision",))
+@needs(GET=Action.READ_REVISIONS)
 class RevisionsView(ManageView):
     """Changes, the newest first."""
 
@@ -126,7 +116,7 @@ class RevisionsView(ManageView):
         return Response([_revision(row) for row in rows[:limit]])
 
 
-@needs(GET=("routing.view_revision",))
+@needs(GET=Action.READ_REVISIONS)
 class RevisionView(ManageView):
     """One change."""
 
@@ -136,7 +126,7 @@ class RevisionView(ManageView):
         return Response(_revision(get_object_or_404(Revision, number=number)))
 
 
-@needs(POST=("routing.change_revision",))
+@needs(POST=Action.TAKE_BACK)
 class _RewindView(ManageView):
     def rewind(self, request: Request, number: int, how: Callable[..., Any]) -> Response:
         """Done as one new revision."""
@@ -173,13 +163,12 @@ class RestoreView(_RewindView):
 
 
 def _apply(request: Request, author: str) -> Any:
-    reason = request.headers.get("X-Change-Reason", "").strip() or "management API"
     if not isinstance(request.data, dict):
         raise Refused(400, "The body is a JSON object.")
     # Of this process's environment a document from elsewhere may name nothing.
     means = Means(vault=vault(), hasher=hasher(), environ={})
     try:
-        return apply(parse(request.data), means, author=author, reason=reason)
+        return apply(parse(request.data), means, author=author, reason="management API")
     except ConfigError as error:
         raise Refused(400, "The document cannot be applied.", error.problems) from None
 

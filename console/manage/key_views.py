@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from accounts.ledger.rows import RequestEntry
 from accounts.models import ApiKey, Team
+from accounts.rights import Action, may
 from accounts.scope import teams_of
 from console.manage.access import ManageView, Refused, needs
 from console.manage.shapes import KeyAndUse, Keys, NewKey, Rotation, Secret, Teams
@@ -25,7 +26,7 @@ _PAGE = 100
 _MOST_COUNTED = 1000
 
 
-@needs(GET=("accounts.view_team",))
+@needs(GET=Action.READ_TEAMS)
 class TeamsView(ManageView):
     """Teams."""
 
@@ -35,7 +36,7 @@ class TeamsView(ManageView):
         return Response(Teams(Team.objects.order_by("name"), many=True).data)
 
 
-@needs(GET=("accounts.view_apikey",), POST=("accounts.add_apikey",))
+@needs(GET=Action.READ_KEYS, POST=Action.ISSUE_KEY)
 class KeysView(ManageView):
     """Keys."""
 
@@ -70,7 +71,7 @@ class KeysView(ManageView):
         return _secret(issue_key(team, wish, self.author))
 
 
-@needs(GET=("accounts.view_apikey",))
+@needs(GET=Action.READ_KEYS)
 class KeyView(ManageView):
     """One key."""
 
@@ -81,7 +82,7 @@ class KeyView(ManageView):
         return Response({**Keys(row).data, **_use(request, row)})
 
 
-@needs(POST=("accounts.change_apikey",))
+@needs(POST=Action.REVOKE_KEY)
 class RevokeView(ManageView):
     """A key refused from now on."""
 
@@ -93,7 +94,7 @@ class RevokeView(ManageView):
         return Response(Keys(row).data)
 
 
-@needs(POST=("accounts.add_apikey", "accounts.change_apikey"))
+@needs(POST=Action.ROTATE_KEY)
 class RotateView(ManageView):
     """A key replaced."""
 
@@ -120,7 +121,7 @@ def _secret(issued: Issued) -> Response:
 def _use(request: Request, row: ApiKey) -> dict[str, Any]:
     user: Any = request.user
     teams = teams_of(user)
-    if not user.has_perm("accounts.view_requestentry") or (teams is not None and row.team_id not in teams):
+    if not may(user, Action.READ_REQUESTS) or (teams is not None and row.team_id not in teams):
         return {}
     used = RequestEntry.objects.filter(Q(key_id=row.pk))
     last = used.order_by("-at").values_list("at", flat=True).first()

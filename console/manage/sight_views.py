@@ -15,9 +15,10 @@ from rest_framework.response import Response
 from accounts.ledger.rows import UsageDay
 from accounts.ledger.usage import GROUPS, MEASURES, Used, asked, usage
 from accounts.models import Team
-from accounts.scope import seen_by, teams_of
+from accounts.rights import Action, may
+from accounts.scope import seen_by
 from console.apps import running
-from console.asking import Asked, AskingError, Sight, answered
+from console.asking import Asked, AskingError, answered, sight_of
 from console.manage.access import ManageView, Refused, needs
 from console.manage.shapes import Purge, Question
 from providers.apps import vault
@@ -29,7 +30,7 @@ _ANY = {"application/json": {"type": "object"}}
 _LIST = {"application/json": {"type": "array", "items": {"type": "object"}}}
 
 
-@needs(GET=("routing.view_route", "providers.view_provider", "accounts.view_apikey"))
+@needs(GET=Action.LINT)
 class LintView(ManageView):
     """What is not well with the configuration."""
 
@@ -39,7 +40,7 @@ class LintView(ManageView):
         return Response([msgspec.to_builtins(each) for each in findings()])
 
 
-@needs(POST=("routing.view_route", "accounts.view_apikey"))
+@needs(POST=Action.EXPLAIN)
 class ExplainView(ManageView):
     """Where a request would go, and why."""
 
@@ -48,21 +49,19 @@ class ExplainView(ManageView):
         """By the function that routes: key, limits, targets with shares and reasons, losses and cost."""
         given = Question(data=request.data)
         given.is_valid(raise_exception=True)
-        said = dict(given.validated_data)
-        user: Any = request.user
-        if said["request"] and not user.has_perm("accounts.view_requestentry"):
+        asks = dict(given.validated_data)
+        if asks["request"] and not may(request.user, Action.READ_REQUESTS):
             raise Refused(403, "You may not see requests.")
-        body = said.pop("body")
-        question = Asked(**said, body=b"" if body is None else orjson.dumps(body))
-        may = user.has_perm
-        sight = Sight(teams_of(user), limits=may("accounts.view_limit"), budgets=may("accounts.view_budget"))
+        body = asks.pop("body")
+        question = Asked(**asks, body=b"" if body is None else orjson.dumps(body))
         try:
-            return Response(msgspec.to_builtins(answered(question, vault(), running(), sight)))
+            said = answered(question, vault(), running(), sight_of(request.user))
         except AskingError as error:
             raise Refused(400, str(error)) from None
+        return Response(msgspec.to_builtins(said))
 
 
-@needs(GET=("accounts.view_usageday",))
+@needs(GET=Action.READ_USAGE)
 class UsageView(ManageView):
     """What was used."""
 
@@ -94,7 +93,7 @@ class UsageView(ManageView):
         )
 
 
-@needs(POST=("routing.add_cachepurge",))
+@needs(POST=Action.PURGE_CACHE)
 class PurgeView(ManageView):
     """Cached answers given to nobody any more."""
 

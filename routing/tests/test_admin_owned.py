@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from accounts.models import Team
-from accounts.scope import EVERY_TEAM
+from accounts.rights import EVERY_TEAM
 from routing.models import OwnedObject, Revision
 from routing.tests.admin_pages import browser, page
 from tests.support.rows import make_key, make_provider, make_staff

@@ -15,7 +15,7 @@ from accounts.admin_base import TeamScoped
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.ledger.table import write
 from accounts.models import Team, TeamMember
-from accounts.scope import EVERY_TEAM
+from accounts.rights import EVERY_TEAM
 from accounts.tests.ledger_lines import ending
 from routing.models import CachePurge, Route
 from routing.models_semantic import SemanticEvent

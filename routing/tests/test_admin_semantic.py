@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from accounts.scope import EVERY_TEAM
+from accounts.rights import EVERY_TEAM
 from routing.models import CachePurge, Revision
 from routing.models_semantic import SemanticEvent
 from routing.tests.admin_pages import browser, page

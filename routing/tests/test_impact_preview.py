@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.ledger.rows import RequestEntry
 from accounts.models import TeamMember
-from accounts.scope import EVERY_TEAM
+from accounts.rights import EVERY_TEAM
 from providers.models import CatalogueModel, Provider
 from routing.history import present
 from routing.models import Route

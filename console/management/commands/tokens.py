@@ -34,8 +34,11 @@ class Command(BaseCommand):
         if options["action"] == "issue":
             self._issue(options)
         elif options["action"] == "revoke":
-            if not ManagementToken.objects.filter(pk=options["id"]).update(revoked_at=timezone.now()):
+            row = ManagementToken.objects.filter(pk=options["id"]).first()
+            if row is None:
                 raise CommandError("No token has this id. See: manage.py tokens list")
+            row.revoked_at = row.revoked_at or timezone.now()
+            row.save(update_fields=["revoked_at"])
             self.stdout.write("Revoked.")
         else:
             for row in ManagementToken.objects.select_related("user"):

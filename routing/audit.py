@@ -1,0 +1,41 @@
+"""Writes to the audit log what a revision changed: each row with what was before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from accounts.audit import AuditEntry, differences, entry
+from routing.history import SECRET, Recorded
+from routing.row_names import name
+
+# Addresses of webhooks are secrets of whoever listens there.
+_HIDDEN = frozenset({"digest", "webhook_url"}).union(*SECRET.values())
+# A price list has thousands of rows. Beyond this the revision tells them, and the log how many there were.
+_MOST = 200
+
+
+def audit(number: int, why: tuple[str, str], recorded: Recorded, summary: Sequence[dict[str, Any]]) -> None:
+    """Write down what revision `number` changed; `why`: its author and reason. What the history cannot tell
+    (the first revision; what is no row of it) is told as whoever published says."""
+    author, reason = why
+    rows = list(_of_rows(recorded) if recorded.known and recorded.changed else _of_summary(summary))
+    if len(rows) > _MOST:
+        rows = [entry(f"{len(rows)} rows", "changed")]
+    for row in rows:
+        row.author, row.reason, row.revision = author[:150], reason[:500], number
+    AuditEntry.objects.bulk_create(rows)
+
+
+def _of_rows(recorded: Recorded) -> Iterable[AuditEntry]:
+    for place, (before, after) in sorted(recorded.changed.items()):
+        action = "added" if before is None else "deleted" if after is None else "changed"
+        if place.table == "key" and before and after and not before["revoked_at"] and after["revoked_at"]:
+            action = "revoked"
+        states = [{place: after or before or {}}, recorded.now]
+        yield entry(name(place, *states), action, differences(before, after, _HIDDEN))
+
+
+def _of_summary(summary: Sequence[dict[str, Any]]) -> Iterable[AuditEntry]:
+    for change in summary:
+        yield entry(change["object"], change["action"], change["fields"])
