@@ -112,6 +112,7 @@ PAGES: dict[str, frozenset[str]] = {
     "admin/explain/": ANY,
     "admin/explain.json": ANY,
     "admin/lint/": ANY,
+    "admin/rehearse/": ANY,
     "admin/playground/": KEYS,
     "admin/playground/key": KEYS,
     "admin/playground/end": KEYS,
