@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import orjson
@@ -219,14 +219,27 @@ def insert(
     method of Django's says. `conflict`: what comes after the unique columns."""
     if not rows:
         return []
-    one = f"({', '.join(['%s'] * len(columns))})"
+    if connection.vendor == "postgresql":
+        source, values = _unpacked(model, tuple(columns)), [orjson.dumps(rows).decode()]
+    else:
+        one = f"({', '.join(['%s'] * len(columns))})"
+        source, values = f"VALUES {', '.join([one] * len(rows))}", [value for row in rows for value in row]
     sql = (
-        f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))} "  # noqa: S608 - names of our own columns
+        f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) {source} "
         f"ON CONFLICT ({_UNIQUE[model]}) {conflict} RETURNING {columns[0]}, id"
     )
     with connection.cursor() as cursor:
-        cursor.execute(sql, [value for row in rows for value in row])
+        cursor.execute(sql, values)
         return list(cursor.fetchall())
+
+
+@cache
+def _unpacked(model: type[models.Model], columns: tuple[str, ...]) -> str:
+    """Rows out of one parameter, an array of arrays as JSON. psycopg takes a third of a millisecond to write
+    the fifty values of one request into a statement, which is nearly what the rest of a request costs."""
+    known = {column.attname: column for column in model._meta.concrete_fields}
+    cast = (f"(r->>{place})::{known[name].db_type(connection)}" for place, name in enumerate(columns))
+    return f"SELECT {', '.join(cast)} FROM jsonb_array_elements(%s::jsonb) AS r"  # noqa: S608 - names of our own columns
 
 
 def _sqled(row: Values) -> Values:
