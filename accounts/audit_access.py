@@ -22,7 +22,7 @@ _COLUMNS: Mapping[type[Model], tuple[str, ...]] = {
     User: ("username", "email", "is_active", "is_staff", "is_superuser", "password"),
     Group: ("name",),
     TeamMember: ("user_id", "team_id"),
-    ManagementToken: ("user_id", "label", "expires_at", "revoked_at"),
+    ManagementToken: ("user_id", "label", "role_id", "team_id", "expires_at", "revoked_at"),
 }
 _HIDDEN = frozenset({"password"})
 _BEFORE = "_audit_before"

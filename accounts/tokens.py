@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import models
 from django.utils import timezone
 
@@ -29,6 +30,13 @@ class ManagementToken(models.Model):
         help_text="Whose rights it has.",
     )
     label = models.CharField(max_length=100, blank=True, help_text="What it is for.")
+    # A token whose role or team is taken away must not become one that may more.
+    role = models.ForeignKey(
+        Group, models.CASCADE, null=True, blank=True, help_text="It may what this role may, and its user too."
+    )
+    team = models.ForeignKey(
+        "accounts.Team", models.CASCADE, null=True, blank=True, help_text="It is for this team alone."
+    )
     prefix = models.CharField(max_length=16, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created = models.DateTimeField(default=timezone.now, editable=False)
@@ -52,9 +60,10 @@ class ManagementToken(models.Model):
 
 
 def new_token(
-    user: User, hasher: KeyHasher, label: str = "", expires_at: datetime | None = None
+    user: User, hasher: KeyHasher, label: str = "", expires_at: datetime | None = None, **narrow: Any
 ) -> tuple[ManagementToken, str]:
-    """A saved row and the token itself, which is kept nowhere. Raises ValidationError."""
+    """A saved row and the token itself, which is kept nowhere. `narrow`: its `role` and `team`. Raises
+    ValidationError."""
     token = MARK + secrets.token_urlsafe(32)
     row = ManagementToken(
         user=user,
@@ -62,6 +71,7 @@ def new_token(
         prefix=token[: len(MARK) + _PUBLIC],
         digest=_digests(token, hasher)[0],
         expires_at=expires_at,
+        **narrow,
     )
     row.full_clean()
     row.save()

@@ -22,9 +22,19 @@ __all__ = ("AuditEntryAdmin", "ManagementTokenAdmin")
 class ManagementTokenAdmin(BoundedLookups):
     """Tokens with whose they are and when they were last used."""
 
-    list_display = ("shown", "user", "usable", "created", "expires_at", "used_at", "revoked_at")
+    list_display = (
+        "shown",
+        "user",
+        "role",
+        "team",
+        "usable",
+        "created",
+        "expires_at",
+        "used_at",
+        "revoked_at",
+    )
     list_display_links = None
-    list_select_related = ("user",)
+    list_select_related = ("user", "role", "team")
     search_fields = ("label", "prefix", "user__username")
     list_per_page = 50
     actions = ("revoke_chosen",)

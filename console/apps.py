@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
+from pipeline.cache_stores import Stock
 from pipeline.explanation import Counted
 from routing.plan import Live
 from routing.snapshot import Snapshot
@@ -16,12 +17,14 @@ from routing.snapshot import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a process that serves calls knows of this moment: the configuration in force, how targets are, and
-    how limits stand. All of it may be asked from any thread but the event loop's."""
+    """What a process that serves calls knows of this moment: the configuration in force, how targets are, how
+    limits stand, and what each team has in the cache, None where that cannot be told. All of it may be asked
+    from any thread but the event loop's."""
 
     snapshot: Callable[[], Snapshot]
     live: Live
     counted: Counted
+    stock: Callable[[], Mapping[int, Stock] | None] = lambda: None
 
 
 class ConsoleConfig(AppConfig):

@@ -45,7 +45,7 @@ from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_redis import RedisCache
 from pipeline.cache_shelf import Shelf
-from pipeline.cache_stores import CacheStore
+from pipeline.cache_stores import CacheStore, Stock
 from pipeline.call import Refusal
 from pipeline.clocks import SteadyWall
 from pipeline.errand import Means
@@ -147,6 +147,7 @@ class Gateway:
         self._breakers = _shared(config, live)
         cached = CacheMetrics(registry)
         answers = _answers(config, cached)
+        self._answers = answers
         self._cache = Keeper(answers, self._holder, cached)
         self._semantic = SemanticParts(config, Shelf(answers, cached), registry)
         memory = memory_share(None if config.memory_mb is None else config.memory_mb << 20)
@@ -202,7 +203,8 @@ class Gateway:
         self._pressure.start()
         self._watchdog.start()
         counted = partial(_counted, self._store, asyncio.get_running_loop())
-        self._console.running = Running(lambda: self._holder.current, self._live, counted)
+        stock = partial(_stock, self._answers, asyncio.get_running_loop())
+        self._console.running = Running(lambda: self._holder.current, self._live, counted, stock)
         self._follower.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
@@ -297,6 +299,18 @@ def _counted(store: Store, loop: asyncio.AbstractEventLoop, asks: Sequence[Ask])
     except TimeoutError:
         looking.cancel()
         return [None] * len(asks)
+
+
+def _stock(cache: CacheStore, loop: asyncio.AbstractEventLoop) -> Mapping[int, Stock] | None:
+    """For the management API, as above. None where the cache is not there, or does not tell in time."""
+    if not cache.up:
+        return None
+    looking = asyncio.run_coroutine_threadsafe(cache.stock(), loop)
+    try:
+        return looking.result(_LOOK_SECONDS)
+    except TimeoutError:
+        looking.cancel()
+        return None
 
 
 def _most_calls() -> int:

@@ -42,15 +42,15 @@ class Published(BoundedLookups):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        with _one_revision(request):
+        with one_revision(request):
             return super().changeform_view(request, object_id, form_url, extra_context)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        with _one_revision(request):
+        with one_revision(request):
             return super().delete_view(request, object_id, extra_context)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *rest: Any) -> Any:
-        with _one_revision(request):
+        with one_revision(request):
             return super().response_action(request, queryset, *rest)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
@@ -96,7 +96,7 @@ class Published(BoundedLookups):
 
 
 @contextmanager
-def _one_revision(request: HttpRequest) -> Iterator[None]:
+def one_revision(request: HttpRequest) -> Iterator[None]:
     """Whatever is noted inside is published at the end, and seen together with it or not at all."""
     if request.method in _READS or _changes.get() is not None:
         yield

@@ -10,7 +10,7 @@ from routing.history import SECRET, Recorded
 from routing.row_names import name
 
 # Addresses of webhooks are secrets of whoever listens there.
-_HIDDEN = frozenset({"digest", "webhook_url"}).union(*SECRET.values())
+HIDDEN = frozenset({"digest", "webhook_url"}).union(*SECRET.values())
 # A price list has thousands of rows. Beyond this the revision tells them, and the log how many there were.
 _MOST = 200
 
@@ -33,7 +33,7 @@ def _of_rows(recorded: Recorded) -> Iterable[AuditEntry]:
         if place.table == "key" and before and after and not before["revoked_at"] and after["revoked_at"]:
             action = "revoked"
         states = [{place: after or before or {}}, recorded.now]
-        yield entry(name(place, *states), action, differences(before, after, _HIDDEN))
+        yield entry(name(place, *states), action, differences(before, after, HIDDEN))
 
 
 def _of_summary(summary: Sequence[dict[str, Any]]) -> Iterable[AuditEntry]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import ProtectedError
 from django.http import Http404
 from rest_framework import exceptions, status
@@ -19,7 +19,9 @@ from rest_framework.views import APIView
 
 from accounts.acting import acting
 from accounts.apps import hasher
+from accounts.narrowed import standing_for
 from accounts.rights import Action, may
+from accounts.scope import only_team
 from accounts.tokens import find_token
 
 PROBLEM = "application/problem+json"
@@ -38,7 +40,7 @@ class TokenAuthentication(BaseAuthentication):
         now = acting()
         if now is not None:
             now.token = found.prefix
-        return found.user, found
+        return standing_for(found), found
 
     def authenticate_header(self, _request: Request) -> str:
         return "Bearer"
@@ -68,10 +70,8 @@ class MayDo(BasePermission):
             # The document is for all staff: it names addresses, and nothing that is configured.
             return True
         method = "GET" if request.method in ("HEAD", "OPTIONS") else str(request.method)
-        if not hasattr(view, method.lower()):
-            # Whoever asks is told that there is no such method.
-            return True
-        return method in view.needs and may(user, view.needs[method])
+        # Where there is no such method whoever asks is told so.
+        return not hasattr(view, method.lower()) or view.permitted(request, method)
 
 
 class Pace(UserRateThrottle):
@@ -86,7 +86,15 @@ class ManageView(APIView):
     authentication_classes = (TokenAuthentication, StaffSession)
     permission_classes = (MayDo,)
     throttle_classes = (Pace,)
+    # Whether it shows and changes nothing but the team's to a token that is one team's.
+    scoped: ClassVar[bool] = False
     needs: ClassVar[Mapping[str, Action]] = MappingProxyType({})
+
+    def permitted(self, request: Request, method: str) -> bool:
+        """Whether whoever asks may do this. What is not named nobody may."""
+        if not self.scoped and only_team(request.user) is not None:
+            return False
+        return method in self.needs and may(request.user, self.needs[method])
 
     def get_exception_handler(self) -> Any:
         return problem
@@ -153,6 +161,8 @@ def _read(error: Exception) -> tuple[int | None, str, Any]:
     if isinstance(error, ValidationError):
         fields = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
         return 400, "Some of what was sent cannot be.", fields
+    if isinstance(error, PermissionDenied):
+        return 403, "You may not do this.", None
     if isinstance(error, ProtectedError):
         return 409, "Something else needs it.", None
     return None, "", None

@@ -13,33 +13,27 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.admin_base import is_id
 from accounts.apps import hasher
+from accounts.audit import differences
 from accounts.rights import Action, may
 from accounts.scope import teams_of
 from console.manage.access import ManageView, Refused, needs
-from console.manage.shapes import Planned, Published, Revisions
+from console.manage.asked import IF_MATCH, REASON, check_match, number_in, page_size
+from console.manage.shapes import Planned, Published, Revisions, RevisionWhole, Undoing
 from providers.apps import vault
+from routing.audit import HIDDEN
 from routing.configfile import ConfigError, parse
 from routing.configfile_apply import Means, apply
 from routing.configfile_export import export
-from routing.history import UnknownRevisionError
+from routing.history import STEERING, Place, UnknownRevisionError, before_and_after
 from routing.models import Revision
 from routing.past import rows_at
 from routing.rehearsal import preview, rehearsed
 from routing.revisions import describe, hold, latest
 from routing.rewind import RewindError, restore, undo
+from routing.row_names import name
 
-_MOST = 200
-_IF_MATCH = OpenApiParameter(
-    "If-Match",
-    str,
-    OpenApiParameter.HEADER,
-    required=True,
-    description='The ETag of what was read, such as "r12", or *.',
-)
-_REASON = OpenApiParameter(
-    "X-Change-Reason", str, OpenApiParameter.HEADER, description="Why, for the revision."
-)
 _DRY = OpenApiParameter("dry_run", bool, description="Say what would change, and change nothing.")
 _DOCUMENT = {"application/json": {"type": "object", "description": "As `manage.py config export` writes it."}}
 
@@ -55,8 +49,7 @@ class ConfigView(ManageView):
     )
     def get(self, request: Request) -> Response:
         """The configuration, with its revision as ETag."""
-        said = request.query_params.get("revision")
-        number = None if said is None else _number(said)
+        number = number_in(request, "revision", 0) if "revision" in request.query_params else None
         try:
             with transaction.atomic():
                 document = export(None if number is None else rows_at(number))
@@ -66,14 +59,14 @@ class ConfigView(ManageView):
         return Response(document, headers={"ETag": _tag(shown)})
 
     @extend_schema(
-        operation_id="config_apply", parameters=[_IF_MATCH, _REASON], request=_DOCUMENT, responses=Published
+        operation_id="config_apply", parameters=[IF_MATCH, REASON], request=_DOCUMENT, responses=Published
     )
     def post(self, request: Request) -> Response:
         """Bring the configuration to what the document names, and touch nothing else: one transaction, one
         revision. 412 when somebody has changed it since it was read."""
         with transaction.atomic():
             hold()
-            _check_match(request)
+            check_match(request, _tag(latest()))
             outcome = _apply(request, self.author)
         return Response(_told(outcome), headers={"ETag": _tag(latest())})
 
@@ -103,7 +96,7 @@ class RevisionsView(ManageView):
         operation_id="revisions_list",
         parameters=[
             OpenApiParameter("before", int, description="Only revisions before this one."),
-            OpenApiParameter("limit", int, description=f"So many, {_MOST} at most (50)."),
+            OpenApiParameter("limit", int, description="So many, 200 at most (100)."),
         ],
         responses=Revisions(many=True),
     )
@@ -111,30 +104,32 @@ class RevisionsView(ManageView):
         """Revisions, a page of them; the last one's number is `before` of the next page."""
         rows = Revision.objects.filter(number__gt=0)
         if "before" in request.query_params:
-            rows = rows.filter(number__lt=_number(request.query_params["before"]))
-        limit = min(_MOST, _number(request.query_params.get("limit", "50")))
-        return Response([_revision(row) for row in rows[:limit]])
+            rows = rows.filter(number__lt=number_in(request, "before", 0))
+        return Response([_revision(row) for row in rows[: page_size(request)]])
 
 
 @needs(GET=Action.READ_REVISIONS)
 class RevisionView(ManageView):
     """One change."""
 
-    @extend_schema(operation_id="revisions_read", responses=Revisions)
+    @extend_schema(operation_id="revisions_read", responses=RevisionWhole)
     def get(self, _request: Request, number: int) -> Response:
-        """What it changed, by whom and why."""
-        return Response(_revision(get_object_or_404(Revision, number=number)))
+        """What it changed, row by row, by whom and why."""
+        row = get_object_or_404(Revision, number=number)
+        return Response({**_revision(row), "objects": _objects(number)})
 
 
 @needs(POST=Action.TAKE_BACK)
 class _RewindView(ManageView):
-    def rewind(self, request: Request, number: int, how: Callable[..., Any]) -> Response:
+    def rewind(self, request: Request, number: int, how: Callable[..., Any], *what: Any) -> Response:
         """Done as one new revision."""
         user: Any = request.user
+        if "If-Match" in request.headers:
+            check_match(request, _tag(latest()))
         dry = request.query_params.get("dry_run", "false").lower() in ("1", "true")
         try:
             with rehearsed() if dry else nullcontext():
-                outcome = how(number, self.author, private=user.is_superuser)
+                outcome = how(number, self.author, *what, private=user.is_superuser)
         except UnknownRevisionError as error:
             raise Refused(404, str(error)) from None
         except RewindError as error:
@@ -146,17 +141,23 @@ class _RewindView(ManageView):
 class UndoView(_RewindView):
     """A change taken back."""
 
-    @extend_schema(operation_id="revisions_undo", parameters=[_DRY], request=None, responses=Published)
+    @extend_schema(
+        operation_id="revisions_undo", parameters=[_DRY, REASON], request=Undoing, responses=Published
+    )
     def post(self, request: Request, number: int) -> Response:
-        """Take back what a revision changed, as one new revision. 409 when something else has changed it
-        since."""
-        return self.rewind(request, number, undo)
+        """Take back what a revision changed, or some rows of it, as one new revision. 409 when something else
+        has changed it since."""
+        given = Undoing(data=request.data)
+        given.is_valid(raise_exception=True)
+        return self.rewind(request, number, undo, _places(given.validated_data.get("objects")))
 
 
 class RestoreView(_RewindView):
     """An old state brought back."""
 
-    @extend_schema(operation_id="revisions_restore", parameters=[_DRY], request=None, responses=Published)
+    @extend_schema(
+        operation_id="revisions_restore", parameters=[_DRY, REASON], request=None, responses=Published
+    )
     def post(self, request: Request, number: int) -> Response:
         """Bring everything to how it was at a revision, as one new revision."""
         return self.rewind(request, number, restore)
@@ -171,14 +172,6 @@ def _apply(request: Request, author: str) -> Any:
         return apply(parse(request.data), means, author=author, reason="management API")
     except ConfigError as error:
         raise Refused(400, "The document cannot be applied.", error.problems) from None
-
-
-def _check_match(request: Request) -> None:
-    said = request.headers.get("If-Match", "").strip()
-    if not said:
-        raise Refused(428, "Say by If-Match which revision it was made from, or * for whichever.")
-    if said != "*" and said != _tag(latest()):
-        raise Refused(412, f"The configuration is at revision {latest()}: somebody has changed it since.")
 
 
 def _tag(number: int) -> str:
@@ -203,7 +196,26 @@ def _revision(row: Revision) -> dict[str, Any]:
     }
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Refused(400, "A number was expected in the query.")
-    return int(text)
+def _objects(number: int) -> list[dict[str, Any]]:
+    """Each row that a revision changed."""
+    try:
+        before, after = before_and_after(number)
+    except UnknownRevisionError:
+        return []
+    return [
+        {
+            "object": f"{place.table}:{place.row}",
+            "name": name(place, after, before),
+            "changes": differences(before.get(place), after.get(place), HIDDEN),
+        }
+        for place in sorted(before.keys() | after.keys())
+    ]
+
+
+def _places(objects: list[str] | None) -> frozenset[Place] | None:
+    if objects is None:
+        return None
+    pairs = [each.partition(":") for each in objects]
+    if not objects or any(table not in STEERING or not is_id(row) for table, _, row in pairs):
+        raise Refused(400, "objects are named as the revision names them, such as route:12.", ["objects"])
+    return frozenset(Place(table, int(row)) for table, _, row in pairs)

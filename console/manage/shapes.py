@@ -8,18 +8,12 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from accounts.allowances import PRIORITIES
-from accounts.models import ApiKey, Team
+from accounts.audit import AuditEntry
+from accounts.ledger.rows import AttemptEntry, RequestEntry
+from accounts.models import ApiKey
 
 # A year's overlap is a second key, not a rotation.
 _MOST_HOURS = 24 * 90
-
-
-class Teams(serializers.ModelSerializer[Team]):
-    """A team."""
-
-    class Meta:
-        model = Team
-        fields = ("id", "name", "priority", "batches", "created")
 
 
 class Keys(serializers.ModelSerializer[ApiKey]):
@@ -136,3 +130,87 @@ class Purge(serializers.Serializer[Any]):
 
     team = serializers.CharField(required=False, default=None, allow_null=True, max_length=100)
     route = serializers.CharField(required=False, default=None, allow_null=True, max_length=200)
+
+
+class Requests(serializers.ModelSerializer[RequestEntry]):
+    """A request of the ledger. Money is nano-dollars, rates pico-dollars per token, times milliseconds."""
+
+    class Meta:
+        model = RequestEntry
+        exclude: tuple[str, ...] = ("id", "process")
+
+
+class Attempts(serializers.ModelSerializer[AttemptEntry]):
+    """What was tried for a request."""
+
+    class Meta:
+        model = AttemptEntry
+        exclude = ("id", "request")
+
+
+class RequestWhole(Requests):
+    """A request with its attempts."""
+
+    attempts = Attempts(many=True)
+
+
+class Audited(serializers.ModelSerializer[AuditEntry]):
+    """An entry of the audit log. `changes`: of each field what was and what is."""
+
+    class Meta:
+        model = AuditEntry
+        exclude = ()
+
+
+class BreakerNow(serializers.Serializer[Any]):
+    """The breaker of one model of a provider; `seconds` until it lets somebody through."""
+
+    provider = serializers.CharField()
+    provider_id = serializers.IntegerField()
+    mode = serializers.CharField()
+    model = serializers.CharField()
+    state = serializers.CharField()
+    seconds = serializers.FloatField()
+
+
+class Cached(serializers.Serializer[Any]):
+    """What a team has in the cache."""
+
+    team_id = serializers.IntegerField()
+    team = serializers.CharField()
+    answers = serializers.IntegerField()
+    bytes = serializers.IntegerField()
+
+
+class KeyEdits(serializers.ModelSerializer[ApiKey]):
+    """What may be changed of a key."""
+
+    models = serializers.ListField(
+        source="allowed_models", child=serializers.CharField(max_length=200), max_length=1000
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("label", "priority", "expires_at", "models")
+
+
+class Undoing(serializers.Serializer[Any]):
+    """What of a revision is taken back: the rows named as `objects` of the revision; without, all."""
+
+    objects = serializers.ListField(
+        child=serializers.CharField(max_length=40), required=False, max_length=1000
+    )
+
+
+class ChangedRow(serializers.Serializer[Any]):
+    """A row that a revision changed, each field with what was and what is."""
+
+    object = serializers.CharField()
+    name = serializers.CharField()
+    changes = serializers.JSONField()
+
+
+class RevisionWhole(Revisions):
+    """A change, row by row. `objects` is empty for the first that is recorded, and for older ones."""
+
+    objects = ChangedRow(many=True)

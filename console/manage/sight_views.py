@@ -65,6 +65,8 @@ class ExplainView(ManageView):
 class UsageView(ManageView):
     """What was used."""
 
+    scoped = True
+
     @extend_schema(
         operation_id="usage",
         parameters=[

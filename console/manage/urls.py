@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from console.manage import config_views, key_views, sight_views
+from console.manage import config_views, key_views, log_views, sight_views
 from console.manage.access import StaffSession, TokenAuthentication
+from console.manage.row_shapes import Budgets, Limits, Prices, Providers, Routes, Teams
+from console.manage.row_views import views_of
 
 _WHO = [TokenAuthentication, StaffSession]
+
+_TABLES: dict[str, Any] = {
+    "providers": Providers,
+    "routes": Routes,
+    "teams": Teams,
+    "limits": Limits,
+    "budgets": Budgets,
+    "prices": Prices,
+}
 
 urlpatterns = [
     path("config", config_views.ConfigView.as_view()),
@@ -18,7 +31,11 @@ urlpatterns = [
     path("revisions/<int:number>", config_views.RevisionView.as_view()),
     path("revisions/<int:number>/undo", config_views.UndoView.as_view()),
     path("revisions/<int:number>/restore", config_views.RestoreView.as_view()),
-    path("teams", key_views.TeamsView.as_view()),
+    *(
+        path(f"{name}{where}", view.as_view())
+        for name, shape in _TABLES.items()
+        for where, view in zip(("", "/<int:number>"), views_of(name, shape), strict=True)
+    ),
     path("keys", key_views.KeysView.as_view()),
     path("keys/<int:number>", key_views.KeyView.as_view()),
     path("keys/<int:number>/revoke", key_views.RevokeView.as_view()),
@@ -26,6 +43,12 @@ urlpatterns = [
     path("lint", sight_views.LintView.as_view()),
     path("explain", sight_views.ExplainView.as_view()),
     path("usage", sight_views.UsageView.as_view()),
+    path("usage.csv", log_views.UsageSheetView.as_view()),
+    path("requests", log_views.RequestsView.as_view()),
+    path("requests/<str:request_id>", log_views.RequestView.as_view()),
+    path("audit", log_views.AuditView.as_view()),
+    path("breakers", log_views.BreakersView.as_view()),
+    path("cache", log_views.CacheView.as_view()),
     path("cache/purge", sight_views.PurgeView.as_view()),
     path("openapi.json", SpectacularJSONAPIView.as_view(authentication_classes=_WHO), name="manage_openapi"),
     path(

@@ -13,14 +13,13 @@ from django.urls import URLPattern
 
 from accounts.rights import NEEDS, Action, may
 from console.roles import ROLES
-from console.tests.test_manage_access import ANY, KEYS, NONE, OPERATING, member
+from console.tests.test_manage_access import ALLOWING, ANY, KEYS, NONE, OPERATING, member
 from gateway_project.urls import urlpatterns
 from routing.tests.admin_pages import browser, page
 from tests.support.rows import make_key, make_provider, make_route, make_staff
 
 pytestmark = pytest.mark.django_db
 OWNER = frozenset({"owner"})
-ALLOWING = frozenset({"operator", "key manager", "owner"})
 EVERYBODY = [*ROLES, "nobody"]
 
 # Each thing that one can do, and the roles that may. A superuser may all of it.

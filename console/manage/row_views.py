@@ -1,0 +1,161 @@
+"""Tables of the configuration, row by row: each has a list and its rows, read, added, changed and deleted by
+the admin's own pages."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import ModelSerializer
+
+from accounts.scope import only_team
+from console.manage.access import ManageView, Refused
+from console.manage.asked import IF_MATCH, REASON, check_match, number_in, page_size
+from console.manage.editing import delete, page_of, save, tag_of
+from routing.revisions import hold, latest
+
+_VERBS = {"GET": "view", "POST": "add", "PATCH": "change", "DELETE": "delete"}
+_PAGING = [
+    OpenApiParameter("after", int, description="The last id of the page before."),
+    OpenApiParameter("limit", int, description="So many, 200 at most (100)."),
+    OpenApiParameter("name", str, description="The one of this name alone, where rows have names."),
+]
+
+
+class _TableView(ManageView):
+    """`shape`: how a row is written. Who may is asked of the admin's page."""
+
+    shape: ClassVar[type[ModelSerializer[Any]]]
+
+    def permitted(self, request: Request, method: str) -> bool:
+        """As on the admin's page of the table."""
+        if only_team(request.user) is not None:
+            return False
+        return bool(getattr(page_of(self.model), f"has_{_VERBS[method]}_permission")(request._request))
+
+    @property
+    def model(self) -> type[Model]:
+        """The table."""
+        found: type[Model] = self.shape.Meta.model
+        return found
+
+    def rows(self) -> QuerySet[Any]:
+        """All rows, by their ids."""
+        return self.model._default_manager.order_by("pk")
+
+    def given(self, request: Request, row: Model | None = None) -> dict[str, Any]:
+        """What is said in the body, checked for its types; a name that means nothing is a mistake."""
+        if not isinstance(request.data, dict):
+            raise Refused(400, "The body is a JSON object.")
+        if strange := sorted(set(request.data) - set(self.shape().fields)):
+            raise Refused(400, "Some of what was sent means nothing.", [str(name)[:100] for name in strange])
+        shape = self.shape(row, data=request.data, partial=row is not None)
+        shape.is_valid(raise_exception=True)
+        return dict(shape.validated_data)
+
+    def told(self, row: Model, notes: list[str], status: int = 200) -> Response:
+        """The row as it is now, and what its page would have told beside."""
+        said = self.shape(self.model._default_manager.get(pk=row.pk)).data
+        return Response({**said, "notes": notes, "revision": latest()}, status, headers={"ETag": tag_of(row)})
+
+
+class _ListView(_TableView):
+    def listed(self, request: Request) -> Response:
+        """A page of rows."""
+        rows = self.rows().filter(pk__gt=number_in(request, "after", 0))
+        name = request.query_params.get("name")
+        if name is not None and any(each.name == "name" for each in self.model._meta.fields):
+            rows = rows.filter(name=name.replace("\0", ""))
+        return Response(self.shape(rows[: page_size(request)], many=True).data)
+
+    def add(self, request: Request) -> Response:
+        """One more row."""
+        with transaction.atomic():
+            hold()
+            row, notes = save(request._request, self.model, None, self.given(request))
+            return self.told(row, notes, 201)
+
+
+class _RowView(_TableView):
+    def one(self, number: int) -> Response:
+        """The row, with its ETag."""
+        row = get_object_or_404(self.rows(), pk=number)
+        return Response(self.shape(row).data, headers={"ETag": tag_of(row)})
+
+    def change(self, request: Request, number: int) -> Response:
+        """What is said of it changed, where nobody has changed it since it was read."""
+        with transaction.atomic():
+            hold()
+            row = get_object_or_404(self.rows(), pk=number)
+            check_match(request, tag_of(row))
+            _, notes = save(request._request, self.model, row, self.given(request, row))
+            return self.told(row, notes)
+
+    def delete_it(self, request: Request, number: int) -> Response:
+        """It is there no more."""
+        with transaction.atomic():
+            hold()
+            row = get_object_or_404(self.rows(), pk=number)
+            check_match(request, tag_of(row))
+            delete(request._request, row)
+        return Response(status=204)
+
+
+def views_of(name: str, rows: type[ModelSerializer[Any]]) -> tuple[Any, Any]:
+    """The view of a table's list and of one of its rows; `name`: as in the address."""
+
+    class List(_ListView):
+        shape = rows
+
+        @extend_schema(
+            operation_id=f"{name}_list", tags=[name], parameters=_PAGING, responses=rows(many=True)
+        )
+        def get(self, request: Request) -> Response:
+            """A page of rows by their ids."""
+            return self.listed(request)
+
+        @extend_schema(
+            operation_id=f"{name}_add", tags=[name], parameters=[REASON], request=rows, responses={201: rows}
+        )
+        def post(self, request: Request) -> Response:
+            """Add a row, as the admin's form does. `notes` in the answer: what is not well about it."""
+            return self.add(request)
+
+    class Row(_RowView):
+        shape = rows
+
+        @extend_schema(operation_id=f"{name}_read", tags=[name], responses=rows)
+        def get(self, _request: Request, number: int) -> Response:
+            """One row, with an ETag."""
+            return self.one(number)
+
+        @extend_schema(
+            operation_id=f"{name}_change",
+            tags=[name],
+            parameters=[IF_MATCH, REASON],
+            request=rows,
+            responses=rows,
+        )
+        def patch(self, request: Request, number: int) -> Response:
+            """Change what is said and nothing else. 412 when somebody has changed it since it was read. A
+            list of rows within, such as targets, is said whole: one keeps its `id`, one that is not said
+            goes."""
+            return self.change(request, number)
+
+        @extend_schema(
+            operation_id=f"{name}_delete",
+            tags=[name],
+            parameters=[IF_MATCH, REASON],
+            request=None,
+            responses={204: None},
+        )
+        def delete(self, request: Request, number: int) -> Response:
+            """Delete it. 409 where something else needs it."""
+            return self.delete_it(request, number)
+
+    return List, Row
