@@ -300,5 +300,6 @@ def test_every_page_with_a_team_is_of_ones_teams_or_is_configuration() -> None:
     }  # fmt: skip
     # As docs/ledger.md says: who may look at these sees every team's.
     assert {label for label, scoped in with_team.items() if not scoped} == {
-        "accounts.ApiKey", "accounts.ManagementToken", "accounts.Limit", "accounts.Budget", "routing.Route", "routing.CachePurge",
+        "accounts.ApiKey", "accounts.Limit", "accounts.Budget", "accounts.ManagementToken", "routing.Route",
+        "routing.CachePurge",
     }  # fmt: skip
