@@ -11,6 +11,7 @@ from django.db.models import ProtectedError
 from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
+from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,8 +24,12 @@ from accounts.narrowed import standing_for
 from accounts.rights import Action, may
 from accounts.scope import only_team
 from accounts.tokens import find_token
+from dialects.errors import GatewayError
+from dialects.parse import parse_json
 
 PROBLEM = "application/problem+json"
+# As a form of the admin may have.
+MOST_BYTES = 5 << 20
 
 
 class TokenAuthentication(BaseAuthentication):
@@ -80,11 +85,28 @@ class Pace(UserRateThrottle):
     rate = "600/min"
 
 
+class StrictJson(BaseParser):
+    """The one strict parser of every surface: an object, and nothing that a database cannot keep."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:  # noqa: ARG002 - DRF's
+        """The object. Raises ParseError, or Refused for what is too long."""
+        body = stream.read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise Refused(413, f"The body has more than {MOST_BYTES >> 20} MiB.")
+        try:
+            return parse_json(body)
+        except GatewayError as error:
+            raise exceptions.ParseError(str(error)) from None
+
+
 class ManageView(APIView):
     """Base of every address. `needs`: what somebody does by each method."""
 
     authentication_classes = (TokenAuthentication, StaffSession)
     permission_classes = (MayDo,)
+    parser_classes = (StrictJson,)
     throttle_classes = (Pace,)
     # Whether it shows and changes nothing but the team's to a token that is one team's.
     scoped: ClassVar[bool] = False
@@ -175,6 +197,7 @@ _TITLES = {
     status.HTTP_404_NOT_FOUND: "Not found",
     status.HTTP_405_METHOD_NOT_ALLOWED: "Method not allowed",
     status.HTTP_409_CONFLICT: "Conflict",
+    status.HTTP_413_REQUEST_ENTITY_TOO_LARGE: "Body too long",
     status.HTTP_412_PRECONDITION_FAILED: "Precondition failed",
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "Unsupported media type",
     status.HTTP_428_PRECONDITION_REQUIRED: "Precondition required",

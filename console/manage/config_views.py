@@ -35,7 +35,8 @@ from routing.rewind import RewindError, restore, undo
 from routing.row_names import name
 
 _DRY = OpenApiParameter("dry_run", bool, description="Say what would change, and change nothing.")
-_DOCUMENT = {"application/json": {"type": "object", "description": "As `manage.py config export` writes it."}}
+_DOCUMENT = {"type": "object", "description": "As `manage.py config export` writes it."}
+_SENT = {"application/json": _DOCUMENT}
 
 
 @needs(GET=Action.READ_CONFIG, POST=Action.APPLY_CONFIG)
@@ -59,7 +60,7 @@ class ConfigView(ManageView):
         return Response(document, headers={"ETag": _tag(shown)})
 
     @extend_schema(
-        operation_id="config_apply", parameters=[IF_MATCH, REASON], request=_DOCUMENT, responses=Published
+        operation_id="config_apply", parameters=[IF_MATCH, REASON], request=_SENT, responses=Published
     )
     def post(self, request: Request) -> Response:
         """Bring the configuration to what the document names, and touch nothing else: one transaction, one
@@ -75,7 +76,7 @@ class ConfigView(ManageView):
 class PlanView(ManageView):
     """What a document would change."""
 
-    @extend_schema(operation_id="config_plan", request=_DOCUMENT, responses=Planned)
+    @extend_schema(operation_id="config_plan", request=_SENT, responses=Planned)
     def post(self, request: Request) -> Response:
         """What applying it would change, and what that would have done to recent requests. Nothing is
         changed."""

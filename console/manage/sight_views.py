@@ -26,8 +26,8 @@ from routing.lint_now import findings
 from routing.models import CachePurge, Route
 from routing.revisions import hold, publish
 
-_ANY = {"application/json": {"type": "object"}}
-_LIST = {"application/json": {"type": "array", "items": {"type": "object"}}}
+_ANY = {"type": "object"}
+_LIST = {"type": "array", "items": {"type": "object"}}
 
 
 @needs(GET=Action.LINT)

@@ -81,7 +81,9 @@ def test_a_document_is_planned_applied_read_and_taken_back(client: Client, root:
     changed = {each["name"]: each["changes"] for each in whole.pop("objects")}
     assert whole == revisions[0]
     assert changed["route fast"]["pattern"] == [None, "fast"]
-    looked = client.post(f"/manage/v1/revisions/{number}/undo?dry_run=true", headers=root)
+    looked = client.post(
+        f"/manage/v1/revisions/{number}/undo?dry_run=true", {}, content_type="application/json", headers=root
+    )
     assert looked.json()["changes"]
     assert Route.objects.filter(pattern="fast").exists()
     # Its team is kept by nobody, and goes too.

@@ -131,3 +131,13 @@ def test_no_body_is_too_strange(client: Client) -> None:
             reply = ask(client, "POST", address.replace("<int:number>", number), headers, body)
             assert reply.status_code < 500, (address, body, reply.content)
             cache.clear()
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 200_000, b'{"a":' * 200_000, b'{"team": NaN}', b'{"a": 1, "a": 2}', b"\xff"]
+)
+def test_what_is_no_json_object_is_a_400(client: Client, body: bytes) -> None:
+    headers = bearer(User.objects.create_superuser("root"))
+    reply = client.post("/manage/v1/keys", body, content_type="application/json", headers=headers)
+    assert reply.status_code == 400
+    assert reply["content-type"] == "application/problem+json"
