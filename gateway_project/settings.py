@@ -212,6 +212,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     # The API of the models has documents of its own, of those whose dialects it speaks.
     "PREPROCESSING_HOOKS": ["console.manage.document.only_manage"],
     "SERVE_INCLUDE_SCHEMA": False,
+    # Two fields of one name with choices of their own.
+    "ENUM_NAME_OVERRIDES": {
+        "LimitKind": "accounts.allowances.LIMIT_KINDS",
+        "ProviderKind": "providers.models.kind_choices",
+    },
     "SERVE_PERMISSIONS": ["console.manage.access.MayDo"],
     "AUTHENTICATION_WHITELIST": ["console.manage.access.TokenAuthentication"],
     "SWAGGER_UI_DIST": "SIDECAR",
