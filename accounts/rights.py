@@ -37,6 +37,8 @@ class Action(StrEnum):
     READ_TOKENS = "read management tokens"
     REVOKE_TOKEN = "revoke a management token"  # noqa: S105 - the name of an action
     READ_AUDIT = "read the audit log"
+    READ_MEASURES = "see what is done in an incident"
+    TAKE_MEASURES = "drain a provider, shed low priority, freeze edits"
 
 
 # A document may point a provider at any address, the private network's too: nobody can be given this one,
@@ -80,6 +82,8 @@ NEEDS: Mapping[Action, tuple[str, ...]] = {
     Action.READ_TOKENS: ("accounts.view_managementtoken",),
     Action.REVOKE_TOKEN: ("accounts.change_managementtoken",),
     Action.READ_AUDIT: ("accounts.view_auditentry",),
+    Action.READ_MEASURES: ("routing.view_measure",),
+    Action.TAKE_MEASURES: ("routing.add_measure",),
 }
 
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from rest_framework.views import APIView
 
 from apiv1.auth import Authenticator
-from apiv1.errors import GIVEN_UP, error_reply, overloaded
+from apiv1.errors import GIVEN_UP, error_reply, overloaded, shed
 from apiv1.inbound import Inbound, check_host, check_query, read_headers
 from apiv1.lingering import Lingering
 from apiv1.origins import Origins
@@ -116,6 +116,14 @@ class Visit(Struct):
         return self.caller
 
 
+def check_room(visit: Visit, priority: Priority) -> None:
+    """Refuse a new call that the process has no room for, or that operators have refused for a while."""
+    if visit.services.pressure.refuses(priority):
+        raise overloaded()
+    if visit.snapshot.sheds(priority):
+        raise shed()
+
+
 class GatewayView(APIView):
     """Base of every endpoint. A subclass defines `async get` or `async post` taking a Visit.
 
@@ -148,8 +156,8 @@ class GatewayView(APIView):
             if visit.caller is not None:
                 inbound.presence.key_id = visit.caller.id
             # Before the body is read: a refusal must cost little just then.
-            if visit.caller and inbound.method == "POST" and services.pressure.refuses(visit.caller.priority):
-                raise overloaded()
+            if visit.caller and inbound.method == "POST":
+                check_room(visit, visit.caller.priority)
             reply = await self._handler(inbound.method)(visit)
             if tracing is not None and visit.trace is not None and visit.call is None:
                 tracing.answered(visit.trace, self.surface, reply.status)

@@ -12,6 +12,9 @@ SAFE_HEADERS = (("cache-control", "no-store"), ("x-content-type-options", "nosni
 # Some proxies pass a stream on piece by piece only when they read `no-cache`.
 STREAM_HEADERS = (("cache-control", "no-cache, no-store"), *SAFE_HEADERS[1:])
 
+# Sooner the operators have hardly changed their mind, and what is refused comes again.
+_SHED_SECONDS = 30
+
 
 def request_id_headers(request_id: str) -> list[tuple[str, str]]:
     """The id under both names: OpenAI's SDK reads `x-request-id`, Anthropic's `request-id`."""
@@ -43,6 +46,12 @@ def revoked() -> GatewayError:
 def overloaded() -> GatewayError:
     """What a call is told that is not let in, because those that are in need all that there is."""
     return GatewayError(BUSY, "The gateway has too much to do at the moment.", Detail(retry_after=1))
+
+
+def shed() -> GatewayError:
+    """What a call of low priority is told while operators have such calls refused."""
+    words = "Calls of low priority are refused for a while, by the gateway's operators."
+    return GatewayError(BUSY, words, Detail(code="low_priority_shed", retry_after=_SHED_SECONDS))
 
 
 # What the gateway says when it is the one that gives an open request up, by the reason.

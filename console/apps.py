@@ -11,6 +11,7 @@ from django.db.models.signals import post_migrate
 
 from pipeline.cache_stores import Stock
 from pipeline.explanation import Counted
+from pipeline.pulse_desk import Desk
 from routing.plan import Live
 from routing.snapshot import Snapshot
 
@@ -28,11 +29,13 @@ class Running:
 
 
 class ConsoleConfig(AppConfig):
-    """`running` is set where calls are served; None elsewhere, as in a command."""
+    """`running` and `desk`, which belongs to the event loop, are set where calls are served; None elsewhere,
+    as in a command."""
 
     name = "console"
     verbose_name = "Console"
     running: Running | None = None
+    desk: Desk | None = None
 
     def ready(self) -> None:
         """Roles are there once the tables and their permissions are."""
@@ -45,3 +48,8 @@ class ConsoleConfig(AppConfig):
 def running() -> Running | None:
     """What this process knows of this moment; None where it serves no calls."""
     return cast(ConsoleConfig, apps.get_app_config("console")).running
+
+
+def desk() -> Desk | None:
+    """Where live traffic is watched in this process; None where it serves no calls."""
+    return cast(ConsoleConfig, apps.get_app_config("console")).desk

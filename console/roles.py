@@ -18,6 +18,7 @@ _SEEN = (
     "routing.cachepurge",
     "routing.semanticevent",
     "routing.ownedobject",
+    "routing.measure",
     "accounts.team",
     "accounts.apikey",
     "accounts.limit",
@@ -50,6 +51,7 @@ _OPERATOR = (
         "providers.test_provider",
         "routing.change_revision",
         "routing.add_cachepurge",
+        "routing.add_measure",
         "accounts.view_every_team",
     }
 )

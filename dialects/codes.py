@@ -62,6 +62,7 @@ _OCCURRENCES = frozenset(
         "client_stall",
         "deadline_exceeded",
         "draining",
+        "low_priority_shed",
         "process_died",
         "revoked_api_key",
         "stream_max_duration",

@@ -11,7 +11,8 @@ from django.core.asgi import get_asgi_application
 # Before anything that imports a model: this is what makes the apps ready.
 django_application = get_asgi_application()
 
-from gateway_project.wiring import Gateway  # noqa: E402 - see above
+from gateway_project.sockets import sockets  # noqa: E402 - see above
+from gateway_project.wiring import Gateway  # noqa: E402 - as above
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -23,9 +24,15 @@ class Application:
     """ASGI 3. Under a server with `lifespan` it starts and stops the gateway itself; another server calls
     `gateway.start()` and `gateway.stop()`."""
 
-    def __init__(self, gateway: Gateway, django: Callable[..., Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        django: Callable[..., Awaitable[None]],
+        sockets: Callable[..., Awaitable[None]],
+    ) -> None:
         self.gateway = gateway
         self._django = django
+        self._sockets = sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -39,8 +46,7 @@ class Application:
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         else:
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            await self._sockets(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -54,4 +60,8 @@ class Application:
                 return
 
 
-application = Application(Gateway(settings.GATEWAY, sink=settings.LOG_SINK), django_application)
+application = Application(
+    Gateway(settings.GATEWAY, sink=settings.LOG_SINK),
+    django_application,
+    sockets(settings.CSRF_TRUSTED_ORIGINS),
+)

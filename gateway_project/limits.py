@@ -12,6 +12,8 @@ HEAD_SECONDS = 15.0
 # Longer than load balancers and SDKs keep a connection (60, often less), so that they close it first and
 # never send into one that is being closed.
 IDLE_SECONDS = 75.0
+# The longest message of a WebSocket. A piece of audio that a realtime model takes has 15 MiB at the most.
+WEBSOCKET_MESSAGE = 16 * 1024 * 1024
 # What a reader may rest without taking one byte.
 STALL_SECONDS = 30.0
 # Connections that wait in the kernel; the kernel caps it.

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 
 from console.drill_page import drill_page
 from console.explain_page import explain_json, explain_page
+from console.live_page import live_end, live_measure, live_page
 from console.playground import playground_end, playground_key, playground_page, playground_request
 from gateway_project.scrape import metrics
 from routing.admin_lint import lint_page
@@ -18,6 +19,9 @@ urlpatterns = [
     path("admin/explain.json", explain_json, name="explain_json"),
     path("admin/lint/", admin.site.admin_view(lint_page), name="lint"),
     path("admin/rehearse/", admin.site.admin_view(drill_page), name="drill"),
+    path("admin/live/", admin.site.admin_view(live_page), name="live"),
+    path("admin/live/measure", admin.site.admin_view(live_measure), name="live_measure"),
+    path("admin/live/end", admin.site.admin_view(live_end), name="live_end"),
     path("admin/playground/", admin.site.admin_view(playground_page), name="playground"),
     path("admin/playground/key", admin.site.admin_view(playground_key), name="playground_key"),
     path("admin/playground/end", admin.site.admin_view(playground_end), name="playground_end"),

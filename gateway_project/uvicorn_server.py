@@ -28,6 +28,7 @@ from gateway_project.limits import (
     MAX_HEAD,
     NOTICE_SECONDS,
     STALL_SECONDS,
+    WEBSOCKET_MESSAGE,
 )
 from gateway_project.refusals import head_too_large, refusal, too_slow
 from gateway_project.server import LEAVES, SERVES
@@ -260,7 +261,10 @@ def serve_uvicorn(
 
     settings: dict[str, Any] = {
         "http": Told,
-        "ws": "none",
+        "ws": "websockets-sansio",
+        "ws_max_size": WEBSOCKET_MESSAGE,
+        # As on Daphne: what is sent is short, or has been compressed.
+        "ws_per_message_deflate": False,
         "lifespan": "on",
         "log_config": None,
         "access_log": False,

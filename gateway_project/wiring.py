@@ -34,6 +34,7 @@ from console.apps import ConsoleConfig, Running
 from gateway_project.config import Config
 from gateway_project.follow import Follower
 from gateway_project.line_log import LineLog
+from gateway_project.live_traffic import LiveTraffic
 from gateway_project.log_sink import Sink
 from gateway_project.memory import memory_share
 from gateway_project.semantic import SemanticParts
@@ -159,17 +160,18 @@ class Gateway:
         self._watchdog = Watchdog(lambda: self._pressure.looks, news, stuck)
         knows = Knowledge(self._holder, self._watcher, health, live, self._ledger, self._pressure)
         self._status = GatewayStatus(self, knows, self._store if config.redis_url else None)
+        self._watched = LiveTraffic(config, live, self)
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh, wall),
             handler=build(
                 self._transports,
-                [metrics, requests, health, losses, ledger, *traced],
+                [metrics, requests, health, losses, ledger, self._watched.book, *traced],
                 Means(live, random.random),
                 treasury,
                 Keeps(self._semantic.answers, OwnedTable()),
             ),
-            book=_DoorBooks([metrics, requests, *traced]),
+            book=_DoorBooks([metrics, requests, self._watched.book, *traced]),
             status=self._status,
             pressure=self._pressure,
             fault=self._fault,
@@ -205,6 +207,8 @@ class Gateway:
         counted = partial(_counted, self._store, asyncio.get_running_loop())
         stock = partial(_stock, self._answers, asyncio.get_running_loop())
         self._console.running = Running(lambda: self._holder.current, self._live, counted, stock)
+        self._console.desk = self._watched.desk
+        self._watched.desk.start()
         self._follower.start()
         # What is loaded by now lives as long as the process. A full collection that looks at all of it stops
         # the loop for 0.2 seconds, and each new snapshot brings one about.
@@ -221,7 +225,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """Give back what is held. The server calls it after the last request."""
-        self._console.running = None
+        self._console.running = self._console.desk = None
+        await self._watched.desk.stop()
         self._watcher.stop()
         self._watchdog.stop()
         await self._follower.stop()

@@ -41,6 +41,10 @@ class Slots:
         """Calls that are there now."""
         return self._taken.get(place, 0)
 
+    def all_taken(self) -> Mapping[Place, int]:
+        """Calls at each place where there are any."""
+        return self._taken
+
     def is_full(self, place: Place, limit: int | None) -> bool:
         """True when a call must wait: all places are taken, or somebody waits already."""
         return limit is not None and (self.taken(place) >= limit or bool(self._line(place)))

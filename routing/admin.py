@@ -362,7 +362,9 @@ class PublishedTeamAdmin(PurgesCache, TeamAdmin, Published, CsvExport):
 
 @admin.register(ApiKey)
 class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
-    """Keys, published."""
+    """Keys, published. One that has leaked is replaced in a freeze too."""
+
+    is_edit = False
 
     def sample_model(self, key: ApiKey) -> str:
         """Where the key allows all, a model that somebody answers for."""

@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.admin.models import LogEntry
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from accounts.admin_base import BoundedLookups
 from accounts.sheets import lines
+from routing.freeze import freeze_words
 from routing.lint_now import tell
 from routing.revisions import Change, hold, publish
 
 _READS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
+
+@dataclass(slots=True)
+class _Noted:
+    """Changes, and whether one of them is an edit of what steers traffic."""
+
+    changes: list[Change] = field(default_factory=list)
+    edit: bool = False
+
+
 # What the request at hand has changed so far; None outside of a request that may change something.
-_changes: ContextVar[list[Change] | None] = ContextVar("changes", default=None)
+_noted: ContextVar[_Noted | None] = ContextVar("noted", default=None)
 
 
 class Published(BoundedLookups):
@@ -34,6 +46,14 @@ class Published(BoundedLookups):
     Whoever publishes takes the revisions' lock first and changes rows then, so that two who do never wait
     for each other.
     """
+
+    # False: a freeze of edits does not hold it up.
+    is_edit: ClassVar[bool] = True
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: Any = False, **kwargs: Any) -> Any:  # noqa: FBT002 - Django's signature
+        """Django's form; while edits are frozen it says so and keeps what was typed."""
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (_Thawed, form), {}) if self.is_edit else form
 
     def changeform_view(
         self,
@@ -81,48 +101,61 @@ class Published(BoundedLookups):
         return [*message, {"values": values}] if message else message
 
     def log_addition(self, request: HttpRequest, obj: models.Model, message: Any) -> LogEntry:
-        _note(request, [_change(obj, "added", message)])
+        self._note(request, [_change(obj, "added", message)])
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: models.Model, message: Any) -> LogEntry:
         if message:
-            _note(request, [_change(obj, "changed", message)])
+            self._note(request, [_change(obj, "changed", message)], edit=_is_edit(message))
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[models.Model]) -> Any:
         """Django calls this before it deletes."""
-        _note(request, [_change(row, "deleted", []) for row in queryset])
+        self._note(request, [_change(row, "deleted", []) for row in queryset])
         return super().log_deletions(request, queryset)  # type: ignore[arg-type]  # Django itself gives a list
+
+    def _note(self, request: HttpRequest, changes: list[Change], *, edit: bool = True) -> None:
+        edit = edit and self.is_edit
+        noted = _noted.get()
+        if noted is None:
+            _publish(request, _Noted(changes, edit))
+        else:
+            hold()
+            noted.changes += changes
+            noted.edit |= edit
+
+
+class _Thawed:
+    """A form that can be saved while edits are not frozen."""
+
+    def clean(self) -> Any:
+        cleaned = super().clean()  # type: ignore[misc]  # it stands before a form
+        if words := freeze_words():
+            raise ValidationError(words)
+        return cleaned
 
 
 @contextmanager
 def one_revision(request: HttpRequest) -> Iterator[None]:
     """Whatever is noted inside is published at the end, and seen together with it or not at all."""
-    if request.method in _READS or _changes.get() is not None:
+    if request.method in _READS or _noted.get() is not None:
         yield
         return
     with transaction.atomic():
-        token = _changes.set([])
+        noted = _Noted()
+        token = _noted.set(noted)
         try:
             yield
-            _publish(request, _changes.get() or [])
+            _publish(request, noted)
         finally:
-            _changes.reset(token)
+            _noted.reset(token)
 
 
-def _note(request: HttpRequest, changes: list[Change]) -> None:
-    noted = _changes.get()
-    if noted is None:
-        _publish(request, changes)
-    else:
-        hold()
-        noted += changes
-
-
-def _publish(request: HttpRequest, changes: list[Change]) -> None:
-    if changes:
+def _publish(request: HttpRequest, noted: _Noted) -> None:
+    if noted.changes:
         user: Any = request.user
-        publish(user.get_username(), "; ".join(f"{c['object']} {c['action']}" for c in changes), changes)
+        reason = "; ".join(f"{each['object']} {each['action']}" for each in noted.changes)
+        publish(user.get_username(), reason, noted.changes, edit=noted.edit)
 
 
 class CsvExport(BoundedLookups):
@@ -165,6 +198,11 @@ def _change(obj: models.Model, action: str, message: Any) -> Change:
     for part in message if isinstance(message, list) else ():
         fields.update(part.get("values", {}))
     return {"object": f"{obj._meta.verbose_name} {obj}", "action": action, "fields": fields}
+
+
+def _is_edit(message: Any) -> bool:
+    """False where an element of ours says so."""
+    return not isinstance(message, list) or all(part.get("edit", True) for part in message)
 
 
 def _plain(value: object) -> object:

@@ -18,6 +18,8 @@ from routing.revisions import hold
 class CachePurgeAdmin(Published, CsvExport):
     """What was purged, when and by whom. A purge is added, and never changed or taken back."""
 
+    is_edit = False
+
     list_display = ("id", "what", "created", "author")
     list_display_links = None
     list_select_related = ("team", "route")
@@ -57,5 +59,5 @@ class PurgesCache(ModelAdmin):
         for row in queryset:
             where = {"route": row} if isinstance(row, Route) else {"team": row}
             purge = CachePurge.objects.create(author=user.get_username(), **where)
-            self.log_change(request, row, [{"values": {"cache": f"purge {purge.pk}"}}])
+            self.log_change(request, row, [{"values": {"cache": f"purge {purge.pk}"}, "edit": False}])
         self.message_user(request, "Cached answers are given to nobody any more.", messages.SUCCESS)

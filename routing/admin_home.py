@@ -38,6 +38,11 @@ def may_play(request: HttpRequest) -> bool:
     return may(request.user, Action.PLAY)
 
 
+def may_watch(request: HttpRequest) -> bool:
+    """Whether somebody may watch requests as they end."""
+    return may(request.user, Action.READ_REQUESTS)
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar's groups: what one edits daily above what one looks up."""
     return [
@@ -45,6 +50,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Traffic",
             "items": [
                 {"title": "Overview", "icon": "home", "link": reverse_lazy("admin:index")},
+                {
+                    "title": "Live traffic",
+                    "icon": "monitoring",
+                    "link": reverse_lazy("live"),
+                    "permission": may_watch,
+                },
                 _item("Routes", "alt_route", "routing_route", "routing.view_route"),
                 _item("Providers", "cloud", "providers_provider", "providers.view_provider"),
                 _item(

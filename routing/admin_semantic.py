@@ -61,6 +61,7 @@ class SemanticEventAdmin(TeamScoped, Published, CsvExport):
     """Hits and would-be hits. Their questions, where a route has them written down, only for those who may
     read them."""
 
+    is_edit = False
     team_column = "team"
     list_display = ("at", "team_name", "route_name", "model", "became", "likeness", "answer")
     list_display_links = None

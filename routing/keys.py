@@ -43,7 +43,7 @@ def issue_key(team: Team, wish: Wish, author: str) -> Issued:
     with transaction.atomic():
         hold()
         row, key = _made(team, wish)
-        number = publish(author, f"key {row.prefix} issued to {team}", [_change(row, "added")])
+        number = publish(author, f"key {row.prefix} issued to {team}", [_change(row, "added")], edit=False)
     return Issued(row, key, number)
 
 
@@ -56,7 +56,7 @@ def revoke_key(row: ApiKey, author: str) -> int | None:
             return None
         row.revoked_at = timezone.now()
         row.save(update_fields=["revoked_at"])
-        return publish(author, f"key {row.prefix} revoked", [_change(row, "revoked")])
+        return publish(author, f"key {row.prefix} revoked", [_change(row, "revoked")], edit=False)
 
 
 def rotate_key(row: ApiKey, overlap: timedelta, author: str) -> Issued:
@@ -82,7 +82,7 @@ def rotate_key(row: ApiKey, overlap: timedelta, author: str) -> Issued:
             _change(successor, "added"),
             _change(row, "changed", until=f"{row.expires_at:%Y-%m-%d %H:%M} UTC"),
         ]
-        number = publish(author, f"key {row.prefix} rotated to {successor.prefix}", changes)
+        number = publish(author, f"key {row.prefix} rotated to {successor.prefix}", changes, edit=False)
     return Issued(successor, key, number)
 
 

@@ -20,6 +20,7 @@ from routing import loader_traffic
 from routing.caching import Purge
 from routing.catalogue import Catalogue
 from routing.loader_allowances import Allowances
+from routing.loader_measures import Held, measure
 from routing.readable import UNREADABLE, left_out
 from routing.snapshot import (
     ApiKey,
@@ -55,7 +56,8 @@ def compile_tables(tables: Tables, vault: Vault) -> Snapshot:
     and prices."""
     credentials = _credentials(tables.credentials, vault)
     allowances = Allowances(tables.limits, tables.budgets, {row[1] for row in tables.providers})
-    providers = _providers(tables.providers, credentials, allowances)
+    held = Held(_each("measure", tables.measures, measure))
+    providers = _providers(tables.providers, credentials, (allowances, held))
     priorities = {row[0]: row[2] for row in tables.teams if len(row) > 2}
     teams = {team.id: team for team in _each("team", tables.teams, _team)}
     targets = _targets(tables.targets, providers)
@@ -77,6 +79,8 @@ def compile_tables(tables: Tables, vault: Vault) -> Snapshot:
         providers={provider.name: provider for provider in providers.values()},
         catalogue=Catalogue(_each("catalogue model", tables.catalogue, _model)),
         purges=tuple(_each("cache purge", tables.purges, _purge)),
+        shed_until=held.shed_until,
+        ends=held.ends,
         left_out=tables.unread + sum(map(len, read)) - sum(map(len, used)),
     )
 
@@ -114,8 +118,10 @@ def _keys(
 
 
 def _providers(
-    rows: Iterable[Row], credentials: dict[int, list[Credential]], allowances: Allowances
+    rows: Iterable[Row], credentials: dict[int, list[Credential]], of_all: tuple[Allowances, Held]
 ) -> dict[int, Provider]:
+    allowances, held = of_all
+
     def build(row: Row) -> Provider:
         pk, name, kind_name, base_url, private, enabled, *rest = row
         # The last one is younger than the others, and the kept rows of an older version end before it.
@@ -132,6 +138,7 @@ def _providers(
             enabled=bool(enabled),
             breaker=loader_traffic.breaker(breaker),
             limits=allowances.of_provider(name),
+            drained=held.drained.get(pk, ""),
         )
 
     return {provider.id: provider for provider in _each("provider", rows, build)}

@@ -16,10 +16,11 @@ from providers.models import MAX_SECONDS, Provider, validate_seconds
 from routing.models_cache import CachePurge as CachePurge
 from routing.models_cache import CachingColumns, caching_makes_sense
 from routing.models_history import RowVersion as RowVersion  # Django looks for models here
+from routing.models_measures import Measure
 from routing.models_semantic import SemanticColumns, semantic_makes_sense
 from routing.owned import OwnedObject
 
-__all__ = ("OwnedObject", "Revision", "Route", "RowVersion", "Target", "TranslationLoss")
+__all__ = ("Measure", "OwnedObject", "Revision", "Route", "RowVersion", "Target", "TranslationLoss")
 
 _PATTERN = RegexValidator(
     r"\A([^\s*]+|[^\s*]*\*)\Z",

@@ -308,6 +308,8 @@ def unusable(target: Target) -> str | None:
         return "the target is disabled"
     if not target.provider.enabled:
         return f"the provider {target.provider.name} is disabled"
+    if target.provider.drained:
+        return f"the provider {target.provider.name} is drained until {target.provider.drained}"
     if target.weight <= 0:
         return "its weight is 0"
     if target.provider.kind.needs_credential and not target.provider.credentials:

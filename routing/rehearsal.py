@@ -12,6 +12,7 @@ from django.utils import timezone
 from msgspec import Struct
 
 from providers.apps import vault
+from routing.freeze import only_tried
 from routing.impact import Impact, impact
 from routing.loader import build_snapshot
 from routing.recent import recent
@@ -31,7 +32,7 @@ class Rehearsal:
 def rehearsed() -> Iterator[Rehearsal]:
     """Within it a change is made, and may be published; afterwards nothing has happened. Blocks, and holds
     others' changes up. Raises DatabaseError."""
-    with transaction.atomic():
+    with transaction.atomic(), only_tried():
         hold()
         rehearsal = Rehearsal(build_snapshot(vault()))
         yield rehearsal

@@ -10,6 +10,7 @@ from django.db.models import Max
 
 from accounts.acting import acting
 from routing.audit import audit
+from routing.freeze import refuse_while_frozen
 from routing.history import record
 from routing.models import Revision
 
@@ -17,14 +18,17 @@ from routing.models import Revision
 Change = dict[str, Any]
 
 
-def publish(author: str, reason: str, summary: Sequence[Change] = ()) -> int:
+def publish(author: str, reason: str, summary: Sequence[Change] = (), *, edit: bool = True) -> int:
     """Write the next revision, in the transaction of the change itself, and return its number.
 
     Publications stand in a line (`hold`), so numbers become visible in their order, and whoever has seen
-    number N has seen every change up to it.
+    number N has seen every change up to it. `edit`: it changes how traffic is steered, which a freeze of
+    edits does not let through; keys, purges and measures are none. Raises FrozenError.
     """
     with transaction.atomic():
         hold()
+        if edit:
+            refuse_while_frozen()
         now = acting()
         # Whoever asks and says why knows better than what would be said of it.
         reason = (now.reason if now else "") or reason

@@ -15,6 +15,7 @@ Who owns a value is written on its row (`managed_by_env`):
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,8 +31,11 @@ from providers.kinds import KINDS
 from providers.models import Credential, Provider
 from routing.configfile import ConfigError, Parsed, parse
 from routing.configfile_apply import Means, bring
+from routing.freeze import freeze_now
 from routing.models import Route, Target
 from routing.revisions import Change, hold, latest, publish
+
+logger = logging.getLogger(__name__)
 
 AUTHOR = "system"
 DEFAULT_TEAM = "default"
@@ -105,6 +109,10 @@ def seed(config: SeedConfig, vault: Vault, hasher: KeyHasher) -> SeedResult:
     """
     with transaction.atomic():
         hold()
+        if freeze_now() is not None:
+            # A start must not fail, and must not edit either: the next one follows.
+            logger.warning("edits are frozen: what the environment says is followed at the next start")
+            return SeedResult(first=False, default_provider=_Seeder(config, vault).default_target())
         seeder = _Seeder(config, vault)
         first = latest() == 0
         key = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,6 +82,8 @@ class Provider:
     enabled: bool = True
     breaker: BreakerSettings = BreakerSettings()
     limits: tuple[Limit, ...] = ()
+    # Until when operators keep new calls away, in words; "": they do not.
+    drained: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +226,9 @@ class Snapshot:
 
     `keys`: digest to key. `catalogue`: (provider kind, upstream model) to its row.
     Revoked keys and disabled rows of routes are not in it; disabled targets and providers are, so that
-    a plan can say why it left them out. `left_out`: how many rows could not be understood; the log names
-    them.
+    a plan can say why it left them out. `shed_until`: until when calls of low priority are refused, in
+    seconds since the epoch; 0.0: they are not. `ends`: when the first of the measures that hold is over;
+    None: none does. `left_out`: how many rows could not be understood; the log names them.
     """
 
     revision: int
@@ -233,7 +237,13 @@ class Snapshot:
     providers: Mapping[str, Provider] = field(default_factory=dict)
     catalogue: Mapping[tuple[str, str], CatalogueModel] = field(default_factory=dict)
     purges: tuple[Purge, ...] = ()
+    shed_until: float = 0.0
+    ends: float | None = None
     left_out: int = 0
+
+    def sheds(self, priority: Priority) -> bool:
+        """True when operators have calls of this priority refused."""
+        return self.shed_until > 0.0 and priority == "low" and time.time() < self.shed_until
 
     def cache_epoch(self, team_id: int, route_id: int) -> int:
         """The last purge of answers for this team on this route; 0: there was none."""

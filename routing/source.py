@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from providers.crypto import Vault, VaultError
 from routing.loader import compile_tables
+from routing.measures import end_overdue
 from routing.readable import UNREADABLE
 from routing.revisions import latest
 from routing.snapshot import Snapshot
@@ -34,9 +36,14 @@ class TableSource:
     def __init__(self, path: Path, vault: Vault) -> None:
         self._path = path
         self._vault = vault
+        # When a measure that holds is over, in seconds since the epoch.
+        self._ends: float | None = None
 
     def latest(self) -> int:
-        """The number of the last revision. Blocks. Raises DatabaseError."""
+        """The number of the last revision, which measures whose time is over bring about. Blocks. Raises
+        DatabaseError."""
+        if self._ends is not None and time.time() >= self._ends:
+            end_overdue()
         return latest()
 
     def load(self) -> Snapshot:
@@ -44,6 +51,7 @@ class TableSource:
         only logged."""
         tables = read_tables()
         snapshot = compile_tables(tables, self._vault)
+        self._ends = snapshot.ends
         try:
             self._write(self._vault.seal(msgspec.json.encode(tables).decode(), _NOBODY))
         except (OSError, *UNREADABLE) as error:

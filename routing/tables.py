@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import CatalogueModel, Credential, Provider
 from routing.caching import MAX_TTL_SECONDS
-from routing.models import CachePurge, Route, Target
+from routing.models import CachePurge, Measure, Route, Target
 from routing.readable import readable
 from routing.revisions import latest
 
@@ -171,12 +171,13 @@ class Tables(msgspec.Struct, frozen=True):
     limits: list[Row] = []
     budgets: list[Row] = []
     purges: list[Row] = []
+    measures: list[Row] = []
     # How many rows could not be read.
     unread: int = 0
 
 
 def read_tables() -> Tables:
-    """Everything that steers traffic, as of one revision. Blocks; ten queries. Raises DatabaseError."""
+    """Everything that steers traffic, as of one revision. Blocks; eleven queries. Raises DatabaseError."""
     before = latest()
     for _ in range(_READINGS - 1):
         tables = _read(before)
@@ -223,5 +224,6 @@ def _read(revision: int) -> Tables:
             .order_by("id")
             .values_list("id", "team_id", "route_id", "key")
         ),
+        measures=rows(Measure.objects.filter(ended=None).values_list("id", "kind", "provider_id", "until")),
         unread=len(lost),
     )

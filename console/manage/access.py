@@ -26,6 +26,7 @@ from accounts.scope import only_team
 from accounts.tokens import find_token
 from dialects.errors import GatewayError
 from dialects.parse import parse_json
+from routing.freeze import FrozenError
 
 PROBLEM = "application/problem+json"
 # As a form of the admin may have.
@@ -183,6 +184,8 @@ def _read(error: Exception) -> tuple[int | None, str, Any]:
     if isinstance(error, ValidationError):
         fields = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
         return 400, "Some of what was sent cannot be.", fields
+    if isinstance(error, FrozenError):
+        return status.HTTP_423_LOCKED, str(error), None
     if isinstance(error, PermissionDenied):
         return 403, "You may not do this.", None
     if isinstance(error, ProtectedError):
@@ -200,6 +203,7 @@ _TITLES = {
     status.HTTP_413_REQUEST_ENTITY_TOO_LARGE: "Body too long",
     status.HTTP_412_PRECONDITION_FAILED: "Precondition failed",
     status.HTTP_415_UNSUPPORTED_MEDIA_TYPE: "Unsupported media type",
+    status.HTTP_423_LOCKED: "Locked",
     status.HTTP_428_PRECONDITION_REQUIRED: "Precondition required",
     status.HTTP_429_TOO_MANY_REQUESTS: "Too many requests",
 }

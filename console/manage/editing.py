@@ -19,6 +19,7 @@ from rest_framework.exceptions import ValidationError
 
 from console.manage.access import Refused
 from routing.admin_base import one_revision
+from routing.freeze import refuse_while_frozen
 
 
 def page_of(model: type[Model]) -> Any:
@@ -52,9 +53,12 @@ def save(
     """Add a row, or change what is said of one; the row, and what the page would have told. Of rows that
     stand on the page (`{"targets": [...]}`) those that are there and not said go; one is known by its `id`.
 
-    Raises PermissionDenied, ValidationError with the form's own words.
+    Raises PermissionDenied, FrozenError, ValidationError with the form's own words.
     """
     page = page_of(model)
+    if getattr(page, "is_edit", False):
+        # Before its form says so, as one of its mistakes.
+        refuse_while_frozen()
     change = row is not None
     if not (page.has_change_permission(request, row) if change else page.has_add_permission(request)):
         raise PermissionDenied

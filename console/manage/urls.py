@@ -8,7 +8,7 @@ from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from console.manage import config_views, key_views, log_views, sight_views
+from console.manage import config_views, key_views, log_views, measure_views, sight_views
 from console.manage.access import StaffSession, TokenAuthentication
 from console.manage.row_shapes import Budgets, Limits, Prices, Providers, Routes, Teams
 from console.manage.row_views import views_of
@@ -48,6 +48,8 @@ urlpatterns = [
     path("requests/<str:request_id>", log_views.RequestView.as_view()),
     path("audit", log_views.AuditView.as_view()),
     path("breakers", log_views.BreakersView.as_view()),
+    path("measures", measure_views.MeasuresView.as_view()),
+    path("measures/<int:number>/end", measure_views.MeasureEndView.as_view()),
     path("cache", log_views.CacheView.as_view()),
     path("cache/purge", sight_views.PurgeView.as_view()),
     path("openapi.json", SpectacularJSONAPIView.as_view(authentication_classes=_WHO), name="manage_openapi"),

@@ -50,6 +50,8 @@ MATRIX: dict[Action, frozenset[str]] = {
     Action.READ_TOKENS: OWNER,
     Action.REVOKE_TOKEN: OWNER,
     Action.READ_AUDIT: OWNER,
+    Action.READ_MEASURES: ANY,
+    Action.TAKE_MEASURES: OPERATING,
 }
 # Who may view, add, change and delete the rows of each table that has a page or stands on one.
 TABLES: dict[str, tuple[frozenset[str], ...]] = {
@@ -112,6 +114,9 @@ PAGES: dict[str, frozenset[str]] = {
     "admin/explain.json": ANY,
     "admin/lint/": ANY,
     "admin/rehearse/": ANY,
+    "admin/live/": ANY,
+    "admin/live/measure": OPERATING,
+    "admin/live/end": OPERATING,
     "admin/playground/": KEYS,
     "admin/playground/key": KEYS,
     "admin/playground/end": KEYS,
@@ -123,7 +128,7 @@ PAGES: dict[str, frozenset[str]] = {
     "admin/accounts/requestentry/export/": ANY,
 }
 # Pages that take what changes something, and what would be right.
-_POSTED = ("admin/playground/key", "admin/playground/end")
+_POSTED = ("admin/playground/key", "admin/playground/end", "admin/live/measure", "admin/live/end")
 
 
 def somebody(role: str) -> User:

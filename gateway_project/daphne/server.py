@@ -23,6 +23,7 @@ from typing_extensions import override
 
 from apiv1.errors import draining
 from dialects.errors import INTERNAL, GatewayError
+from gateway_project import limits
 from gateway_project.daphne.channel import Channel
 from gateway_project.daphne.options import DaphneOptions
 from gateway_project.daphne.reactor import Reactor
@@ -125,8 +126,8 @@ class GatewayServer(Server):
             autoPingTimeout=self.ping_timeout,
             allowNullOrigin=True,
             openHandshakeTimeout=self.websocket_handshake_timeout,
-            maxMessagePayloadSize=self.websocket_max_message_size,
-            maxFramePayloadSize=self.websocket_max_frame_size,
+            maxMessagePayloadSize=limits.WEBSOCKET_MESSAGE,
+            maxFramePayloadSize=limits.WEBSOCKET_MESSAGE,
         )
 
     # Connections

@@ -312,8 +312,7 @@ def test_c21_a_websocket_at_an_address_of_the_api(gateway: Gateway, surface: str
     with gateway.connect() as wire:
         wire.sendall(request.encode())
         status, _, body, _ = read_reply(wire)
-    # uvicorn is told to know no WebSockets: it is a GET, for which there is nothing here.
-    assert status == (400 if gateway.kind == "daphne" else 405)
+    assert status == 400
     assert checked(surface, orjson.loads(body))["message"]
     assert b"reflected" not in body
 

@@ -63,7 +63,8 @@ class Command(BaseCommand):
                 raise CommandError("; ".join(error.messages)) from None
             purge.save()
             words = f"cache purge: {purge}"
-            publish(_AUTHOR, words, [{"object": f"cache purge {purge}", "action": "added", "fields": {}}])
+            change = {"object": f"cache purge {purge}", "action": "added", "fields": {}}
+            publish(_AUTHOR, words, [change], edit=False)
         self.stdout.write(f"{words}. In force on every replica within a second or two.")
 
     @staticmethod

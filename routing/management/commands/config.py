@@ -20,6 +20,7 @@ from providers.apps import vault
 from routing.configfile import ConfigError, load_yaml, parse
 from routing.configfile_apply import Means, Outcome, apply
 from routing.configfile_export import export, to_yaml
+from routing.freeze import FrozenError
 from routing.history import UnknownRevisionError
 from routing.impact_words import sections
 from routing.imports.formats import FORMATS, IMPORTED, import_file
@@ -115,7 +116,7 @@ class Command(BaseCommand):
         try:
             with rehearsed() if ways.dry else nullcontext() as rehearsal:
                 outcome = change()
-        except (RewindError, UnknownRevisionError) as error:
+        except (FrozenError, RewindError, UnknownRevisionError) as error:
             raise CommandError(str(error)) from None
         seen = preview(rehearsal) if rehearsal is not None and ways.impact else None
         if ways.json:

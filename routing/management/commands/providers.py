@@ -21,6 +21,7 @@ from providers.presets import CUSTOM, PRESETS, Preset
 from providers.trial import try_provider
 from routing.configfile import ConfigError, parse
 from routing.configfile_apply import Means, apply
+from routing.freeze import FrozenError
 from routing.models import Route
 from routing.revisions import Change, describe, hold, publish
 
@@ -90,6 +91,8 @@ class Command(BaseCommand):
         means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
         try:
             outcome = apply(parse(document), means, author="command line", reason=f"provider {name} added")
+        except FrozenError as error:
+            raise CommandError(str(error)) from None
         except ConfigError as error:
             raise CommandError("\n".join([f"{name} cannot be added:", *error.problems])) from None
         for change in outcome.changes:
@@ -116,7 +119,9 @@ class Command(BaseCommand):
                     row.save(update_fields=["sealed"])
                     name = f"credential {row} of {row.provider}"
                     changes.append({"object": name, "action": "sealed anew", "fields": {}})
-            number = publish("command line", "credentials sealed anew", changes) if changes else None
+            number = (
+                publish("command line", "credentials sealed anew", changes, edit=False) if changes else None
+            )
         self.stdout.write(
             f"{len(changes)} sealed anew"
             + (f", published as revision {number}." if number else ": all of them are under the current key.")
