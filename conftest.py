@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
 pytest_plugins = [
     "tests.support.fixtures",
     "tests.support.services",
+    "tests.support.redis_sets",
     "tests.support.database_fixtures",
     "tests.support.live_gateway",
     "tests.e2e.keeping",

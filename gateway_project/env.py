@@ -16,6 +16,7 @@ from accounts.keys import WeakKeyError, check_chosen
 from gateway_project.config import Config, GrpcSettings, ProviderValues
 from gateway_project.otel_env import trace_settings
 from gateway_project.secrets import Secrets, WeakSecretError, check_strength, master_secret
+from pipeline.redis_address import RedisAddressError, check_address
 from providers.base_urls import BaseUrlError, check_base_url
 from routing.configfile import ConfigError, load_yaml, secret_of
 
@@ -136,8 +137,9 @@ class _Reader:
         environment = self._choice("ENVIRONMENT", ("development", "production"), "development")
         data_dir = self._folder / (self._text("DATA_DIR") or "var")
         providers = {name: self._provider(name) for name in SEEDED}
-        redis = ("redis", "rediss", "unix")
-        redis_url = self._url("REDIS_URL", redis)
+        redis_url, cache_redis_url = (
+            self._checked(name, check_address, RedisAddressError) for name in ("REDIS_URL", "CACHE_REDIS_URL")
+        )
         values: dict[str, Any] = {
             "environment": environment,
             "host": self._text("SERVER_HOST") or "127.0.0.1",
@@ -161,7 +163,7 @@ class _Reader:
             "data_dir": data_dir,
             "database": self._database(data_dir),
             "redis_url": redis_url,
-            "cache_redis_url": self._url("CACHE_REDIS_URL", redis) or redis_url,
+            "cache_redis_url": cache_redis_url or redis_url,
             "public_url": self._url("PUBLIC_URL", ("http", "https")),
             "cors_origins": self._origins("CORS_ORIGINS"),
             "providers": providers,

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from accounts.ledger.proof import Finding, open_reservations
 from accounts.ledger.sums import spent
+from pipeline.redis_client import connect_blocking
 from pipeline.redis_store import PREFIX
 from pipeline.reservation import Began, counters
 from routing.allowances import Budget
@@ -35,8 +36,8 @@ class _Counted(NamedTuple):
 
 def compare(snapshot: Snapshot, url: str) -> Iterator[Finding]:
     """Counters that are less than what is spent, or more than that and all that is reserved. Raises
-    RedisError."""
-    with Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS, protocol=2) as client:
+    redis_client.FAULTS."""
+    with connect_blocking(url, _SECONDS) as client:
         now = int(client.time()[0])
         began = {each.key: each for key in snapshot.keys.values() for each in counters(key, now)}
         off: dict[str, _Counted] = {}
@@ -51,7 +52,7 @@ def compare(snapshot: Snapshot, url: str) -> Iterator[Finding]:
         yield Finding("budgets", f"budget {began[key].budget.id}: {words}")
 
 
-def _off(client: Redis, began: Mapping[str, Began]) -> dict[str, _Counted]:
+def _off(client: Redis | RedisCluster, began: Mapping[str, Began]) -> dict[str, _Counted]:
     found: dict[str, _Counted] = {}
     for key, each in began.items():
         budget = each.budget

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 
 from pipeline.live import LiveState
-from pipeline.redis_link import RedisLink, Step
+from pipeline.redis_link import CONNECT_SECONDS, RedisLink, Step
 from pipeline.redis_scripts import Script
 from pipeline.slots import Place
 
@@ -82,7 +82,7 @@ class BreakerShare:
         """Say and hear once. Nothing is raised because of Redis."""
         news = list(self._news())
         words = [word for place, left, times in news for word in (_word(place), left, times)]
-        answers = await self._link.run([Step(SHARE, (_KEY,), words)])
+        answers = await self._link.run([Step(SHARE, (_KEY,), words)], CONNECT_SECONDS)
         if answers is None:
             return
         self._said.update((place, times) for place, _, times in news)

@@ -11,17 +11,15 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_redis_scripts import DROP, PUT, STOCK
 from pipeline.cache_stores import Kept, Place, Stock, Sweep
 from pipeline.patience import patience
+from pipeline.redis_client import FAULTS, Client, connect, fetch, scanners, warm
 
 logger = logging.getLogger(__name__)
 
@@ -58,19 +56,9 @@ class RedisCache:
     """A store in Redis. `team`: bytes that one team may take; all teams together take what Redis has."""
 
     def __init__(self, url: str, team: int, metrics: CacheMetrics) -> None:
-        self._client: Redis = Redis.from_url(
-            url,
-            # `patience` ends a wait; the library's own clock runs on while this process has no time to read.
-            socket_timeout=5 * CONNECT_SECONDS,
-            socket_connect_timeout=5 * CONNECT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-            # As many again while those are being closed on which something failed.
-            max_connections=2 * CONNECTIONS,
-            # Older servers and replacements know it too, and it needs no greeting.
-            protocol=2,
-            driver_info=None,
-        )
+        # `patience` ends a wait; the library's own clock runs on while this process has no time to read.
+        # As many connections again while those are being closed on which something failed.
+        self._client: Client = connect(url, 2 * CONNECTIONS, 5 * CONNECT_SECONDS)
         self._team = team
         self._metrics = metrics
         # Questions of calls go out one after the other; beside them there is room for these.
@@ -161,7 +149,7 @@ class RedisCache:
         while self._questions:
             asked, self._questions = self._questions, []
             names = [name for question in asked for name in question.names]
-            found = await self._ask(partial(self._client.mget, names), SECONDS) if self.up else None
+            found = await self._ask(partial(fetch, self._client, names), SECONDS) if self.up else None
             left = iter(found or [None] * len(names))
             for question in asked:
                 values = list(islice(left, len(question.names)))
@@ -170,17 +158,16 @@ class RedisCache:
 
     async def _names(self, pattern: str) -> AsyncIterator[list[bytes] | None]:
         """The names of this pattern, some at a time; None is the last where Redis fails."""
-        cursor = 0
-        while True:
-            ask = partial(self._client.scan, cursor, pattern, _STEP)
-            answer = await self._ask(ask, CONNECT_SECONDS) if self.up else None
-            if answer is None:
-                yield None
-                return
-            cursor = int(answer[0])
-            yield answer[1]
-            if not cursor:
-                return
+        for scan in scanners(self._client):
+            cursor = -1
+            while cursor:
+                ask = partial(scan, max(cursor, 0), pattern, _STEP)
+                answer = await self._ask(ask, CONNECT_SECONDS) if self.up else None
+                if answer is None:
+                    yield None
+                    return
+                cursor = int(answer[0])
+                yield answer[1]
 
     async def _script(self, script: Any, team: int, *words: str | int | bytes) -> Any:
         arguments = [_prefix(team), OVERHEAD, *words]
@@ -199,7 +186,7 @@ class RedisCache:
                 logger.error("redis does not take answers to keep: %s", type(error).__name__)  # noqa: TRY400 - a trace may quote them
             self._refused = True
             return None
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAULTS as error:
             self._failed(error)
             return None
         self._failures = 0
@@ -232,8 +219,8 @@ class RedisCache:
         """True when it answers; its connections are then made."""
         try:
             async with patience(CONNECT_SECONDS):
-                await asyncio.gather(*(self._client.ping() for _ in range(CONNECTIONS)))
-        except (RedisError, OSError, TimeoutError):
+                await warm(self._client, CONNECTIONS)
+        except FAULTS:
             return False
         self.up, self._failures = True, 0
         self._metrics.up(up=True)

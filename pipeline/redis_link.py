@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from pipeline.patience import patience
+from pipeline.redis_client import FAULTS, Client, connect, renew
 from pipeline.redis_scripts import Script
 
 logger = logging.getLogger(__name__)
@@ -46,18 +44,8 @@ class RedisLink:
     """
 
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
-        self._client: Redis = Redis.from_url(
-            url,
-            # `patience` ends a wait; the library's own clock runs on while this process has no time to read.
-            socket_timeout=5 * CONNECT_SECONDS,
-            socket_connect_timeout=5 * CONNECT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-            max_connections=_CONNECTIONS,
-            # Older servers and replacements know it too, and it needs no greeting.
-            protocol=2,
-            driver_info=None,
-        )
+        # `patience` ends a wait; the library's own clock runs on while this process has no time to read.
+        self._client: Client = connect(url, _CONNECTIONS, 5 * CONNECT_SECONDS)
         self._changed = changed
         self._failures = 0
         self._by_name = True
@@ -68,8 +56,10 @@ class RedisLink:
         """The answers, in one round trip; None where Redis failed, and whatever it did is then unknown."""
         try:
             async with patience(SECONDS if seconds is None else seconds):
+                if not self.up:
+                    await renew(self._client)
                 answers = await self._send(steps)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAULTS as error:
             self._failed(error)
             return None
         self._failures = 0
@@ -87,7 +77,7 @@ class RedisLink:
                     await self._client.script_load(script.text)
         except (NoPermissionError, ResponseError):
             self._by_name = False
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAULTS as error:
             self._failed(error)
 
     async def once(self, key: str, value: str | int, seconds: float | None) -> bool | None:
@@ -96,7 +86,7 @@ class RedisLink:
         try:
             async with patience(SECONDS):
                 made = await self._client.set(key, value, nx=True, px=ends)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAULTS as error:
             self._failed(error)
             return None
         return bool(made)
@@ -106,7 +96,7 @@ class RedisLink:
         try:
             async with patience(CONNECT_SECONDS):
                 found = await self._client.info("memory")
-        except (RedisError, OSError, TimeoutError):
+        except FAULTS:
             return None
         said = found.get("maxmemory_policy")
         return str(said) if said else None

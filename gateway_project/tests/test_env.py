@@ -46,6 +46,8 @@ VALUES: list[tuple[str, str, str, Any]] = [
     ("WORKERS", "4", "workers", 4),
     ("LOG_LEVEL", "WARN", "log_level", "warn"),
     ("REDIS_URL", "redis://host:6379/0", "redis_url", "redis://host:6379/0"),
+    ("REDIS_URL", "redis+sentinel://one,two/main/0", "redis_url", "redis+sentinel://one,two/main/0"),
+    ("CACHE_REDIS_URL", "redis+cluster://one,two", "cache_redis_url", "redis+cluster://one,two"),
     ("PUBLIC_URL", "https://gateway.example.com/", "public_url", "https://gateway.example.com"),
     (
         "CORS_ORIGINS",
@@ -82,6 +84,8 @@ def test_values(tmp_path: Path, name: str, text: str, field: str, value: Any) ->
         ("DATABASE_URL", "hunter2"),
         ("REDIS_URL", "http://:hunter2@host"),
         ("REDIS_URL", "hunter2"),
+        ("REDIS_URL", "redis+sentinel://:hunter2@one,two"),
+        ("CACHE_REDIS_URL", "redis+cluster://:hunter2@one/3"),
         ("PUBLIC_URL", "gateway.example.com"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "null"),

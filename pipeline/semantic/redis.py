@@ -8,16 +8,13 @@ a search module nor vector sets are needed: docs/decisions says why they are not
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from pipeline.redis_client import FAULTS, Client, connect
 from pipeline.semantic.matrix import Matrix, unpack
 from pipeline.semantic.stores import PARTITION, Found
 
@@ -95,19 +92,9 @@ class RedisVectors:
     """A store that all replicas share. Raises OSError where Redis is away."""
 
     def __init__(self, url: str, partition: int = PARTITION, copies: int = _COPIES) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            timeout=_CONNECT_SECONDS,
-            socket_timeout=_CONNECT_SECONDS,
-            socket_connect_timeout=_CONNECT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-            # Older servers and replacements know it too, and it needs no greeting.
-            protocol=2,
-            driver_info=None,
-        )
-        self._client: Redis = Redis.from_pool(pool)
+        # As many again while those are being closed on which something failed.
+        self._client: Client = connect(url, 2 * _CONNECTIONS, _CONNECT_SECONDS)
+        self._places = asyncio.Semaphore(_CONNECTIONS)
         self._scripts = {text: self._client.register_script(text) for text in (LOOK, ADD, DROP)}
         self._partition = partition
         self._most_bytes = copies
@@ -143,8 +130,13 @@ class RedisVectors:
         # In braces: both keys of a partition are in one place of a cluster.
         name = f"{_PREFIX}{{{partition}}}"
         try:
-            answer: Any = await self._scripts[what]([name, f"{name}:o"], arguments)
-        except RedisError as error:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await self._places.acquire()
+            try:
+                answer: Any = await self._scripts[what]([name, f"{name}:o"], arguments)
+            finally:
+                self._places.release()
+        except FAULTS as error:
             # The type alone: a driver's text may name hosts and users.
             raise ConnectionError(type(error).__name__) from None
         return answer if isinstance(answer, list) else []

@@ -19,7 +19,9 @@ from pipeline.cache_memory import OVERHEAD, MemoryCache
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_redis import RedisCache
 from pipeline.cache_stores import CacheStore, Kept, Place, Stock, Sweep
+from pipeline.redis_client import connect_blocking
 from pipeline.tests.patient_redis import started, wait_for_answers
+from tests.support.redis_sets import EACH_FORM, FORMS
 from tests.support.services import RedisServer
 
 # A team's share in these tests.
@@ -52,7 +54,7 @@ class Bench:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
-@pytest.fixture(params=["memory", pytest.param("valkey", marks=pytest.mark.valkey)])
+@pytest.fixture(params=["memory", *EACH_FORM])
 async def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     registry = CollectorRegistry()
     ahead = [0.0]
@@ -62,8 +64,8 @@ async def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
             MemoryCache(3 * TEAM, TEAM, clock), lambda by: ahead.__setitem__(0, ahead[0] + by), registry
         )
         return
-    url = request.getfixturevalue("redis_url")
-    with Redis.from_url(url) as client:
+    url = request.getfixturevalue(FORMS[request.param])
+    with connect_blocking(url, _PATIENCE) as client:
         client.flushdb()
         wait_for_answers(monkeypatch)
         store = await started(url, TEAM, CacheMetrics(registry))
@@ -74,7 +76,7 @@ async def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def _pass(client: Any, seconds: float) -> None:
-    for name in client.keys("llmgw-cache:*"):
+    for name in list(client.scan_iter("llmgw-cache:*")):
         if name.endswith(b":index"):
             for member in client.zrange(name, 0, -1):
                 client.zincrby(name, -int(seconds * 1000), member)

@@ -16,6 +16,7 @@ from pipeline.memory import Clocks, MemoryStore, Window
 from pipeline.redis_store import RedisStore, Reports
 from pipeline.stores import Ask, Demand, Store, Verdict
 from pipeline.tests.patient_redis import wait_for_answers
+from tests.support.redis_sets import EACH_FORM, FORMS
 
 # Long enough that no test sees a part of it end.
 DAY = 86_400
@@ -78,14 +79,14 @@ class Watched:
         return await self.store.decide(demand(*asks))
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.valkey)])
+@pytest.fixture(params=["memory", *EACH_FORM])
 async def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
     metered = Metered()
     store: Store
     if request.param == "memory":
         store = MemoryStore(watch=metered.hear)
     else:
-        url = request.getfixturevalue("redis_url")
+        url = request.getfixturevalue(FORMS[request.param])
         wait_for_answers(monkeypatch)
         store = RedisStore(url, MemoryStore(watch=metered.hear), metered.hear, silent())
     await store.start()

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings  # noqa: TID251 - a command is where settings come in
 from django.core.management.base import BaseCommand, CommandError
-from redis.exceptions import RedisError
 
 from accounts.ledger import keep
 from accounts.ledger.proof import Finding, duplicates, prove
@@ -17,6 +16,7 @@ from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import Team
 from gateway_project.config import Config
 from gateway_project.ledger_counters import compare
+from pipeline.redis_client import FAULTS
 from providers.crypto import Vault
 from routing.loader import build_snapshot
 
@@ -72,7 +72,7 @@ class Command(BaseCommand):
             return []
         try:
             return list(compare(build_snapshot(Vault(config.secrets.vault_keys)), config.redis_url))
-        except RedisError as error:
+        except FAULTS as error:
             # The type alone: its words may name hosts.
             return [Finding("budgets", f"Redis does not answer: {type(error).__name__}")]
 

@@ -14,6 +14,7 @@ from pipeline.semantic.postgres import PostgresVectors
 from pipeline.semantic.redis import RedisVectors
 from pipeline.semantic.stores import VectorStore
 from pipeline.semantic.vectors import pack
+from tests.support.redis_sets import EACH_FORM, FORMS
 from tests.support.services import PostgresServer
 
 # A partition of the stores under test holds so many.
@@ -38,7 +39,7 @@ def unique() -> str:
 @pytest.fixture(
     params=[
         "memory",
-        pytest.param("redis", marks=pytest.mark.valkey),
+        *EACH_FORM,
         pytest.param("postgres", marks=pytest.mark.postgres),
     ]
 )
@@ -49,13 +50,13 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
         await asyncio.to_thread(postgres.prepare, url)
-    elif request.param == "redis":
-        url = request.getfixturevalue("redis_url")
+    elif request.param in FORMS:
+        url = request.getfixturevalue(FORMS[request.param])
     else:
         url = ""
 
     def one() -> VectorStore:
-        if request.param == "redis":
+        if request.param in FORMS:
             store: VectorStore = RedisVectors(url, partition=MOST)
         elif request.param == "postgres":
             store = PostgresVectors(url, partition=MOST)
