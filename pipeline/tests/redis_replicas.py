@@ -51,7 +51,7 @@ class Replica:
 
     async def until(self, condition: Callable[[], bool | Awaitable[bool]]) -> None:
         """Wait until `condition` holds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 holds = condition()
                 if holds if isinstance(holds, bool) else await holds:

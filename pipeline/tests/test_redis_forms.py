@@ -24,6 +24,7 @@ from providers.kinds import KINDS
 from providers.wire import Timeouts
 from routing.snapshot import Provider, Target
 from tests.support.redis_sets import EACH_FORM, FORMS, ClusterSet, SentinelSet, wait
+from tests.support.services import RedisServer
 
 pytestmark = pytest.mark.valkey
 
@@ -147,7 +148,7 @@ async def test_a_master_that_goes_is_followed(
         one.store.settle(held, verdict, (60, 120))
         await asyncio.to_thread(wait, lambda: sentinels.taken_over(old), "another is the master")
         for each in stores:
-            await each.until(lambda each=each: not each.store.degraded and not each.store._outbox)
+            await each.regain()
         await one.until(lambda: cache.up)
         # What the new master knows of the time before counts on, and what ended meanwhile is charged once.
         assert await other.store.look([money(1000, budget, 0)]) == [120]
@@ -217,10 +218,46 @@ async def test_a_cluster_that_is_not_whole_counts_as_away_until_it_is(
             node.start()
         await asyncio.to_thread(fresh_cluster.whole)
         for each in stores:
-            await each.until(lambda each=each: not each.store.degraded and not each.store._outbox)
+            await each.regain()
         assert await other.store.look([money(1000, budget, 0)]) == [120]
         assert (await other.take(requests(100, window, 40))).admitted
         assert not (await one.take(requests(100, window, 1))).admitted
+
+
+async def test_a_replica_that_takes_over_is_followed(
+    fresh_cluster: ClusterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(cache_redis, "PROBE_SECONDS", 0.05)
+    node = await asyncio.to_thread(fresh_cluster.owner, "{t}")
+    await asyncio.to_thread(fresh_cluster.add_replica, node)
+    async with replicas(fresh_cluster.url) as (one,):
+        cache = await started(fresh_cluster.url, TEAM, CacheMetrics(CollectorRegistry()))
+        home = Place(await _team_on(fresh_cluster, node), 1)
+        window = unique("rpm")
+        assert (await one.take(requests(10, window, 6))).admitted
+        await cache.put(home, [kept("a")])
+        with closing(redis.Redis(port=node.port)) as client:
+            await asyncio.to_thread(client.wait, 1, 10_000)
+        node.kill()
+        await _lose(one)
+        assert await cache.get(home, [key("a")]) == [None]
+        assert not cache.up
+        # Nobody starts the node again.
+        await one.regain()
+        verdict = await one.take(requests(10, window, 4))
+        assert (verdict.admitted, verdict.levels[0].used) == (True, 10)
+        await one.until(lambda: cache.up)
+        assert await cache.get(home, [key("a")]) == [b"value"]
+        await cache.stop()
+
+
+async def _team_on(cluster: ClusterSet, node: RedisServer) -> int:
+    """A team whose answers lie on this node."""
+    for team in range(1, 100):
+        if await asyncio.to_thread(cluster.owner, f"{{{team}}}") is node:
+            return team
+    raise AssertionError("none of a hundred")
 
 
 async def _lose(each: Replica) -> None:

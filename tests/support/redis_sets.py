@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 import pytest
 import redis
@@ -64,7 +65,7 @@ class SentinelSet:
             server.start()
         for sentinel in self.sentinels:
             with _client(sentinel.port) as client:
-                wait(lambda client=client: _complete(client), "the Sentinels know each other")
+                wait(partial(_complete, client), "the Sentinels know each other")
         return self
 
     def master(self) -> RedisServer:
@@ -104,22 +105,44 @@ class ClusterSet:
         for place, server in enumerate(self.servers):
             first, last = (_SLOTS * (place + after) // len(self.servers) for after in (0, 1))
             with _client(server.port) as client:
-                client.execute_command("CLUSTER ADDSLOTSRANGE", first, last - 1)
-                for other, bus in zip(self.servers[:place], self._buses, strict=False):
-                    client.execute_command("CLUSTER MEET", "127.0.0.1", other.port, bus)
+                client.cluster("ADDSLOTSRANGE", first, last - 1)
+            if place:
+                self._meet(server)
         self.whole()
         return self
+
+    def add_replica(self, of: RedisServer) -> None:
+        """Add a server that takes over from this one, and wait until it has all that is there."""
+        bus = free_port()
+        replica = RedisServer(_cluster_options(bus)).start()
+        self.servers.append(replica)
+        self._buses.append(bus)
+        self._meet(replica)
+        self.whole()
+        with _client(of.port) as master, _client(replica.port) as client:
+            name = master.cluster("MYID")
+            wait(lambda: bool(client.cluster("REPLICATE", name)), "it knows its master")
+            wait(lambda: client.info("replication")["master_link_status"] == "up", "it follows")
+
+    def _meet(self, server: RedisServer) -> None:
+        with _client(server.port) as client:
+            client.cluster("MEET", "127.0.0.1", self.servers[0].port, self._buses[0])
 
     def whole(self) -> None:
         """Wait until every node says so."""
         for server in self.servers:
             with _client(server.port) as client:
-                wait(lambda client=client: _is_whole(client, len(self.servers)), "the cluster is whole")
+                wait(partial(_is_whole, client, len(self.servers)), "the cluster is whole")
 
     def owner(self, key: str) -> RedisServer:
         """Where a key lies."""
-        with closing(redis.RedisCluster.from_url(self.servers[0].url)) as client:
-            port = client.get_node_from_key(key).port
+        with _client(self.servers[0].port) as client:
+            slot = client.cluster("KEYSLOT", key)
+            (port,) = (
+                master[1]
+                for first, last, master, *_ in client.execute_command("CLUSTER", "SLOTS")
+                if first <= slot <= last
+            )
         return next(server for server in self.servers if server.port == port)
 
     def move(self, key: str) -> None:
@@ -155,17 +178,18 @@ def wait(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def _client(port: int) -> redis.Redis:
+def _client(port: int) -> Any:
+    """Without the library's types, which say of most answers that they may be anything."""
     return redis.Redis(port=port, decode_responses=True, socket_timeout=5, protocol=2)
 
 
-def _complete(client: redis.Redis) -> bool:
+def _complete(client: Any) -> bool:
     state = client.sentinel_master(MASTER)
     return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2)
 
 
-def _is_whole(client: redis.Redis, nodes: int) -> bool:
-    said = client.execute_command("CLUSTER INFO")
+def _is_whole(client: Any, nodes: int) -> bool:
+    said = client.cluster("INFO")
     return bool(said["cluster_state"] == "ok" and int(said["cluster_known_nodes"]) == nodes)
 
 
