@@ -229,13 +229,14 @@ async def test_a_replica_that_takes_over_is_followed(
 ) -> None:
     monkeypatch.setattr(redis_store, "PROBE_SECONDS", 0.05)
     monkeypatch.setattr(cache_redis, "PROBE_SECONDS", 0.05)
-    node = await asyncio.to_thread(fresh_cluster.owner, "{t}")
+    # It has the key by which Redis is looked for.
+    node = await asyncio.to_thread(fresh_cluster.owner, "llmgw:replicas")
     await asyncio.to_thread(fresh_cluster.add_replica, node)
     async with replicas(fresh_cluster.url) as (one,):
         cache = await started(fresh_cluster.url, TEAM, CacheMetrics(CollectorRegistry()))
         home = Place(await _team_on(fresh_cluster, node), 1)
-        window = unique("rpm")
-        assert (await one.take(requests(10, window, 6))).admitted
+        team, window = str(home.team), unique("rpm")
+        assert (await one.store.decide(of_team(team, requests(10, window, 6)))).admitted
         await cache.put(home, [kept("a")])
         with closing(redis.Redis(port=node.port)) as client:
             await asyncio.to_thread(client.wait, 1, 10_000)
@@ -245,7 +246,7 @@ async def test_a_replica_that_takes_over_is_followed(
         assert not cache.up
         # Nobody starts the node again.
         await one.regain()
-        verdict = await one.take(requests(10, window, 4))
+        verdict = await one.store.decide(of_team(team, requests(10, window, 4)))
         assert (verdict.admitted, verdict.levels[0].used) == (True, 10)
         await one.until(lambda: cache.up)
         assert await cache.get(home, [key("a")]) == [b"value"]
