@@ -55,6 +55,10 @@ class Origins:
         await send({"type": "http.response.body", "body": b""})
         return True
 
+    def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may call."""
+        return origin.encode("latin-1") in self._allowed
+
     def marked(self, headers: Headers, send: Send) -> Send:
         """`send` with what a browser needs to hand the reply to the page."""
         origin = self._known(headers)

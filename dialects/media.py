@@ -223,6 +223,10 @@ def _response_tokens(body: JsonObject) -> Facts:
     return replace(RESPONSES.facts(body), stream=False)
 
 
+def _realtime(body: JsonObject) -> Facts:
+    return Facts(model=read_model(body), stream=True)
+
+
 def _has_list(*names: str) -> Check:
     return lambda body: any(type(body.get(name)) is list for name in names)
 
@@ -274,6 +278,8 @@ RESPONSE_TOKENS = _Counted("response_tokens", _response_tokens, _is_count)
 FILES = PassedDialect("files", _nothing, _has_id)
 FILE_CONTENT = PassedDialect("file_content", _nothing, _never, raw="always")
 BATCHES = PassedDialect("batches", _nothing, _has_id)
+# A WebSocket: what goes over it is nobody's to read but for its usage.
+REALTIME = PassedDialect("realtime", _realtime, _never)
 
 MEDIA_DIALECTS = (
     IMAGES,
@@ -288,4 +294,5 @@ MEDIA_DIALECTS = (
     FILES,
     FILE_CONTENT,
     BATCHES,
+    REALTIME,
 )

@@ -60,8 +60,7 @@ class Application:
                 return
 
 
+_gateway = Gateway(settings.GATEWAY, sink=settings.LOG_SINK)
 application = Application(
-    Gateway(settings.GATEWAY, sink=settings.LOG_SINK),
-    django_application,
-    sockets(settings.CSRF_TRUSTED_ORIGINS),
+    _gateway, django_application, sockets(_gateway.realtime, settings.CSRF_TRUSTED_ORIGINS)
 )

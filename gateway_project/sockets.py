@@ -1,4 +1,4 @@
-"""WebSockets: those of the admin's own pages, for whoever has logged in there."""
+"""WebSockets: the API's, for who has a key, and those of the admin's pages, for who has logged in there."""
 
 from __future__ import annotations
 
@@ -8,35 +8,37 @@ from urllib.parse import urlsplit
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
-from django.urls import path
+from django.urls import path, re_path
 
+from apiv1.realtime import ADDRESS, refuse
 from console.live_socket import LiveSocket
-from dialects.errors import GatewayError, bad_request
+from dialects.errors import bad_request
 from gateway_project.daphne.head import family_of
 from gateway_project.refusals import refusal
 
 Scope = MutableMapping[str, Any]
 App = Callable[..., Awaitable[None]]
 
-_LIVE = "admin/live/socket"
-_ADDRESSES = frozenset({f"/{_LIVE}"})
+
+def sockets(realtime: App, origins: Collection[str]) -> App:
+    """The application for all of them. `realtime`: the API's own; `origins`: whose pages may use an
+    operator's session beside those of the very host."""
+    live: App = _OwnPages(AuthMiddlewareStack(LiveSocket.as_asgi()), frozenset(origins))
+    routed: App = URLRouter(
+        [path("admin/live/socket", live), path(ADDRESS[1:], realtime), re_path("", _nothing_here)]
+    )
+    return routed
 
 
-def sockets(origins: Collection[str]) -> App:
-    """The application for them. `origins`: whose pages may connect beside those of the very host."""
-    pages: App = AuthMiddlewareStack(URLRouter([path(_LIVE, LiveSocket.as_asgi())]))
-    return _OwnPages(pages, frozenset(origins))
-
-
-async def deny(scope: Scope, send: Any, error: GatewayError) -> None:
-    """Refuse a handshake: as a reply of the API where the server can give one, else with a 403."""
+async def _nothing_here(scope: Scope, receive: Any, send: Any) -> None:
+    """A reply of the API where the server can answer a handshake with one, else a 403."""
+    await receive()
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
         return
+    error = bad_request("There are no WebSockets at this address.", code="websocket_not_supported")
     answer = refusal(family_of(b"GET " + scope["path"].encode()), error)
-    start = {"type": "websocket.http.response.start", "status": answer.status, "headers": answer.headers}
-    await send(start)
-    await send({"type": "websocket.http.response.body", "body": answer.body})
+    await refuse(scope, send, answer.status, answer.headers, answer.body)
 
 
 class _OwnPages:
@@ -47,11 +49,8 @@ class _OwnPages:
         self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        if scope["path"] in _ADDRESSES and self._is_own(dict(scope["headers"])):
-            await self._pages(scope, receive, send)
-            return
-        await receive()
-        await deny(scope, send, bad_request("There are no WebSockets here.", code="websocket_not_supported"))
+        own = self._is_own(dict(scope["headers"]))
+        await (self._pages if own else _nothing_here)(scope, receive, send)
 
     def _is_own(self, headers: dict[bytes, bytes]) -> bool:
         origin = headers.get(b"origin", b"").decode("latin-1")

@@ -29,6 +29,7 @@ from apiv1.base import Services
 from apiv1.door import Door
 from apiv1.lingering import Lingering
 from apiv1.origins import Origins
+from apiv1.realtime import RealtimeDoor
 from apiv1.urls import EXACT, PREFIXES
 from console.apps import ConsoleConfig, Running
 from gateway_project.config import Config
@@ -40,7 +41,7 @@ from gateway_project.memory import memory_share
 from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge
 from pipeline.breaker_share import BreakerShare
-from pipeline.build import Keeps, build
+from pipeline.build import Keeps, Wires, build
 from pipeline.cache_keeper import Keeper
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
@@ -70,7 +71,8 @@ from pipeline.watchdog import Watchdog
 from providers.apps import BreakerNow, ProvidersConfig
 from providers.crypto import Vault
 from providers.sandbox import SandboxTransport
-from providers.transport import HttpTransport
+from providers.socket_wire import PooledSockets
+from providers.transport import HttpTransport, PooledTransport
 from providers.wire import Transport
 from routing.allowances import Budget
 from routing.apps import RoutingConfig
@@ -125,7 +127,11 @@ class Gateway:
         vault = Vault(config.secrets.vault_keys)
         self._holder = SnapshotHolder(EMPTY)
         self._watcher = Watcher(self._holder, TableSource(config.last_good, vault))
-        self._transports: Mapping[str, Transport] = {"http": HttpTransport(), "sandbox": SandboxTransport()}
+        pooled = PooledTransport()
+        self._transports: Mapping[str, Transport] = {
+            "http": HttpTransport(pooled),
+            "sandbox": SandboxTransport(),
+        }
         # For people to read, a line of a request is one like all others.
         lean = sink if config.production else None
         lines = self._log if lean is None else LineLog(config.log_level, lean.put)
@@ -165,7 +171,7 @@ class Gateway:
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh, wall),
             handler=build(
-                self._transports,
+                Wires(self._transports, PooledSockets(pooled.pool)),
                 [metrics, requests, health, losses, ledger, self._watched.book, *traced],
                 Means(live, random.random),
                 treasury,
@@ -180,6 +186,7 @@ class Gateway:
             tracing=self._traces,
         )
         self.door = Door(self.services, EXACT, PREFIXES)
+        self.realtime = RealtimeDoor(self.services)
         cast(ProvidersConfig, apps.get_app_config("providers")).breakers = partial(_breakers_of, live)
         self._console = cast(ConsoleConfig, apps.get_app_config("console"))
         self._follower = Follower(self._holder, [self._cut_revoked, ConfigNews(registry).swapped])
@@ -187,7 +194,7 @@ class Gateway:
     @property
     def in_flight(self) -> int:
         """Requests that have come in and not yet been answered to the end."""
-        return self.door.in_flight
+        return self.door.in_flight + self.realtime.in_flight
 
     async def start(self) -> None:
         """Read the configuration and begin to watch it. While the database is away, what it last said serves;
@@ -222,6 +229,7 @@ class Gateway:
     def cut(self) -> None:
         """End every open request, in-band where its reply has begun."""
         self.door.cut()
+        self.realtime.cut()
 
     async def stop(self) -> None:
         """Give back what is held. The server calls it after the last request."""
@@ -247,7 +255,9 @@ class Gateway:
             await transport.aclose()
 
     def _cut_revoked(self, snapshot: Snapshot) -> None:
-        self.door.cut_revoked({key.id for key in snapshot.keys.values()})
+        known = {key.id for key in snapshot.keys.values()}
+        self.door.cut_revoked(known)
+        self.realtime.cut_revoked(known)
 
     def _end_stuck(self) -> None:
         """From the watchdog's thread: the parent starts another worker in this one's place."""

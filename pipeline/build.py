@@ -16,7 +16,7 @@ from pipeline.provider_limits import ProviderLimits
 from pipeline.purse import Purse, Treasury
 from pipeline.semantic.stage import Answers, SemanticCache
 from pipeline.upstream import Upstream
-from providers.wire import Transport
+from providers.wire import SocketTransport, Transport
 from routing.ownership import Ownership
 
 
@@ -28,12 +28,18 @@ class Keeps:
     ownership: Ownership
 
 
-def build(
-    transports: Mapping[str, Transport], books: Sequence[Book], means: Means, treasury: Treasury, keeps: Keeps
-) -> Handler:
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """How providers are reached. `sockets` None: there are no WebSockets to them."""
+
+    transports: Mapping[str, Transport]
+    sockets: SocketTransport | None = None
+
+
+def build(wires: Wires, books: Sequence[Book], means: Means, treasury: Treasury, keeps: Keeps) -> Handler:
     """The whole pipeline as one handler."""
     limits = ProviderLimits(treasury)
-    asks: Handler = Upstream(transports, treasury.ledger)
+    asks: Handler = Upstream(wires.transports, treasury.ledger, wires.sockets)
     handler: Handler = Fanout(asks)
     handler = Failover(handler, means, limits)
     handler = SemanticCache(handler, keeps.answers)

@@ -10,10 +10,11 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
+from dialects.errors import GatewayError
 from dialects.form import Form
 from dialects.types import Dialect, Facts, JsonObject, Usage
 from pipeline.tracing import Hop, Trace
-from providers.wire import USUAL_TIMEOUTS, Timeouts, Upload
+from providers.wire import USUAL_TIMEOUTS, Closed, Timeouts, Upload
 from routing.ownership import FIRST_PAGE, Kind, Page
 from routing.snapshot import ApiKey, Credential, Integrity, Losses, Price, Route, Snapshot, Target
 
@@ -170,7 +171,7 @@ class Call(Struct):
     client has left (`drains`), and the `reason` for this attempt. `route` is set by who first looks for it.
     `awaited`: others wait for this call's answer too, so it goes on when its own client has left.
     `when_kept` is called when the call's answer is in the cache. `reply_headers` go out with whatever the
-    reply is, an error too."""
+    reply is, an error too. `conversation`: the open WebSocket to a provider, where the call is for one."""
 
     dialect: Dialect
     raw: bytes
@@ -192,6 +193,7 @@ class Call(Struct):
     when_kept: Callable[[], Awaitable[None]] | None = None
     parcel: Parcel = USUAL_PARCEL
     wish: Wish | None = None
+    conversation: Conversation | None = None
     reply_headers: list[tuple[str, str]] = field(default_factory=list)
     _closers: list[Callable[[], None]] = field(default_factory=list)
     _closed: bool = False
@@ -213,6 +215,28 @@ class Call(Struct):
         self.record.ended = time.monotonic()
         while self._closers:
             self._closers.pop()()
+
+
+class Conversation(Protocol):
+    """A WebSocket to a provider, on which the call goes on when its reply has begun. `told`: why the gateway
+    ends it, for the client, None while it does not. `reserved`: tokens that limits and budgets let it use;
+    `reserve` asks for more, and says why not."""
+
+    told: GatewayError | None
+    reserved: int
+    reserve: Callable[[int], Awaitable[GatewayError | None]] | None
+
+    async def receive(self) -> str | bytes | Closed:
+        """The provider's next message, or how it ended."""
+        ...
+
+    async def send(self, message: str | bytes) -> bool:
+        """The client's next message. False: the provider has gone."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """The client has gone, or is sent away. Idempotent."""
+        ...
 
 
 class Refusal(Struct, frozen=True, gc=False):

@@ -134,6 +134,8 @@ class Purse:
             # A provider keeps to the client's cap in its own tokens, of which ours are a guess.
             reserved = likely.output_tokens * (2 if likely.capped else 1)
             reply.body = AllowedStream(reply.body, call, reserved, reserve)
+        elif call.conversation is not None and any(budget.hard for budget in caller.budgets):
+            call.conversation.reserve = partial(self._more, call, granted)
         return reply
 
     async def _more(self, call: Call, granted: list[Granted], tokens: int) -> GatewayError | None:

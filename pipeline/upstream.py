@@ -12,26 +12,33 @@ import orjson
 from dialects.answer_facts import AnswerFacts
 from dialects.as_stream import AS_STREAM
 from dialects.errors import INTERNAL, GatewayError, bad_request
-from dialects.media import PassedDialect
+from dialects.media import REALTIME, PassedDialect
 from dialects.prewarm import only_warms, warmed
 from dialects.table import LOCAL, choose
 from pipeline.answer import JSON_HEADERS, SSE_HEADERS, refusal, streamed, whole
 from pipeline.call import Attempt, Call, Deadline, Reply
+from pipeline.conversation import converse
 from pipeline.failures import as_gateway_error, out_of_time
 from pipeline.ledger import NOBODY, Ledger
 from pipeline.passed import passed
 from pipeline.relay import Try
 from pipeline.request import Exchange, known, translate, upstream_request
 from pipeline.tracing import Hop, Trace, new_span_id
-from providers.wire import Transport, UpstreamError, UpstreamResponse
+from providers.wire import SocketTransport, Transport, UpstreamError, UpstreamResponse
 from routing.snapshot import Provider, Target
 
 
 class Upstream:
     """Handler that sends `call` to `call.target`. Raises GatewayError; UpstreamError never leaves it."""
 
-    def __init__(self, transports: Mapping[str, Transport], ledger: Ledger = NOBODY) -> None:
+    def __init__(
+        self,
+        transports: Mapping[str, Transport],
+        ledger: Ledger = NOBODY,
+        sockets: SocketTransport | None = None,
+    ) -> None:
         self._transports = transports
+        self._sockets = sockets
         self._ledger = ledger
 
     async def __call__(self, call: Call) -> Reply:
@@ -81,6 +88,8 @@ class Upstream:
             call.record.upstream_seconds += attempt.seconds
 
     async def _attempt(self, call: Call, target: Target, exchange: Exchange, attempt: Attempt) -> Reply:
+        if call.dialect is REALTIME:
+            return await converse(call, target, exchange, attempt, self._sockets)
         transport = self._transports[target.provider.kind.transport]
         deadline = call.deadline.sooner(call.timeouts.total)
         sending = transport.send(upstream_request(call, target, exchange, attempt.hop))

@@ -70,6 +70,7 @@ _OPENAI_PASSES = {
     "files": "/files",
     "file_content": "/files",
     "batches": "/batches",
+    "realtime": "/realtime",
 }
 
 # On OpenAI itself only the instruct and base models answer /completions; the chat models refuse it.

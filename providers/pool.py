@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from providers.connection import SCRATCH_SIZE, Connection
 from providers.egress import Resolver, check_address
@@ -21,6 +22,8 @@ from providers.wire import UpstreamError
 IDLE_SECONDS = 55.0
 # How often idle connections are looked through.
 _SWEEP_SECONDS = 5.0
+
+Attached = TypeVar("Attached", bound=asyncio.BaseProtocol)
 
 
 class Key(NamedTuple):
@@ -112,13 +115,21 @@ class Pool:
                 del self._idle[key]
         self._sweeper = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._idle else None
 
-    async def _connect(self, key: Key, seconds: float) -> Connection:
+    async def attach(self, key: Key, seconds: float, make: Callable[[], Attached]) -> Attached:
+        """A new connection that another protocol speaks on, and the pool does not know. Raises
+        UpstreamError."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._attach(key, seconds, make)
+        except TimeoutError:
+            raise UpstreamError("connect_timeout", f"{key.host} did not accept in time", sent=False) from None
+
+    async def _attach(self, key: Key, seconds: float, make: Callable[[], Attached]) -> Attached:
         loop = asyncio.get_running_loop()
         sock = await self._dial(key, seconds)
-        connection = Connection(self, key)
         try:
-            await loop.create_connection(
-                lambda: connection,
+            _, attached = await loop.create_connection(
+                make,
                 sock=sock,
                 ssl=self._tls if key.tls else None,
                 server_hostname=key.host if key.tls else None,
@@ -131,6 +142,10 @@ class Pool:
         except BaseException:
             sock.close()
             raise
+        return attached
+
+    async def _connect(self, key: Key, seconds: float) -> Connection:
+        connection = await self._attach(key, seconds, lambda: Connection(self, key))
         self._open.add(connection)
         if self._closed:
             connection.abandon()  # the pool was closed meanwhile, and does not look again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -115,6 +115,39 @@ class UpstreamResponse(Protocol):
     async def aclose(self) -> None:
         """Give the connection back if the body was read to its end, close it otherwise. Idempotent."""
         ...
+
+
+class Closed(NamedTuple):
+    """How a provider ended a WebSocket: 1006 where it did not say."""
+
+    code: int
+    reason: str
+
+
+@runtime_checkable
+class UpstreamSocket(Protocol):
+    """An open WebSocket to a provider. `request_id`: what the provider calls it, if it says so."""
+
+    request_id: str | None
+
+    async def receive(self) -> str | bytes | Closed:
+        """The next message, or how it was ended."""
+        ...
+
+    async def send(self, message: str | bytes) -> bool:
+        """Send it, as fast as the provider takes it. False: the WebSocket is closed."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye, and wait a little for the answer. Idempotent."""
+        ...
+
+
+class SocketTransport(Protocol):
+    """Opens WebSockets; a handshake that is answered with a status gives that answer. Raises
+    UpstreamError."""
+
+    async def open(self, request: UpstreamRequest) -> UpstreamSocket | UpstreamResponse: ...
 
 
 class Transport(Protocol):

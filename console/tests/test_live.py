@@ -116,7 +116,10 @@ def seat(user: User) -> bytes:
 
 async def watch(cookie: bytes, *headers: tuple[bytes, bytes], path: str = "/admin/live/socket") -> Any:
     """What comes of asking for the WebSocket: it, and whether it was accepted."""
-    application = sockets(["https://front.example"])
+
+    async def nobody(*_: Any) -> None: ...
+
+    application = sockets(nobody, ["https://front.example"])
     wire = WebsocketCommunicator(application, path, headers=[(b"cookie", cookie), *headers])
     accepted, _ = await wire.connect(timeout=10)
     return wire, accepted

@@ -265,7 +265,7 @@ class Channel(Protocol):
         head = parse_head(data[:end], self._options.max_headers)
         self._in_head = False
         rest = data[end + 4 :]
-        if head.websocket and head.path.startswith(_API):
+        if head.websocket and head.path.startswith(_API) and head.path != ADDRESS:
             raise bad_request("There are no WebSockets at this address.", code="websocket_not_supported")
         if head.websocket:
             self._hand_to_websocket(head, rest)
