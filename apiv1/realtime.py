@@ -60,7 +60,7 @@ class Realtime(CallView):
             raise bad_request("The query is too long.", "model")
         asked = dict(parse_qsl(query, keep_blank_values=True))
         body = {"model": asked.get("model", "")}
-        parcel = Parcel(content_type="", method="GET", tail=query)
+        parcel = Parcel(content_type="", method="GET", tail=f"?{query}")
         given = Given(orjson.dumps(body), body, time.monotonic(), parcel)
         return await self.carry(visit, self.open(visit, given, self.dialect.facts(body)), time_limit(inbound))
 
@@ -285,5 +285,6 @@ async def _no_body() -> bytes:
 
 
 async def _no_pieces() -> AsyncIterator[bytes]:
-    return
-    yield b""
+    nothing: tuple[bytes, ...] = ()
+    for piece in nothing:
+        yield piece

@@ -48,6 +48,7 @@ _OCCURRENCES = frozenset(
         # the provider
         "upstream_answer_too_large",
         "upstream_auth",
+        "upstream_closed",
         "upstream_connect_timeout",
         "upstream_event_too_large",
         "upstream_first_byte_timeout",
@@ -65,6 +66,7 @@ _OCCURRENCES = frozenset(
         "low_priority_shed",
         "process_died",
         "revoked_api_key",
+        "session_expired",
         "stream_max_duration",
     }
 )

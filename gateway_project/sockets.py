@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +17,8 @@ from gateway_project.daphne.head import family_of
 from gateway_project.refusals import refusal
 
 Scope = MutableMapping[str, Any]
-App = Callable[..., Awaitable[None]]
+# As ASGI says; Django's own types know only views.
+App = Any
 
 
 def sockets(realtime: App, origins: Collection[str]) -> App:
@@ -30,7 +31,7 @@ def sockets(realtime: App, origins: Collection[str]) -> App:
     return routed
 
 
-async def _nothing_here(scope: Scope, receive: Any, send: Any) -> None:
+async def _nothing(scope: Scope, receive: Any, send: Any) -> None:
     """A reply of the API where the server can answer a handshake with one, else a 403."""
     await receive()
     if "websocket.http.response" not in (scope.get("extensions") or {}):
@@ -39,6 +40,10 @@ async def _nothing_here(scope: Scope, receive: Any, send: Any) -> None:
     error = bad_request("There are no WebSockets at this address.", code="websocket_not_supported")
     answer = refusal(family_of(b"GET " + scope["path"].encode()), error)
     await refuse(scope, send, answer.status, answer.headers, answer.body)
+
+
+# For Django, whose types know only views.
+_nothing_here: App = _nothing
 
 
 class _OwnPages:

@@ -33,10 +33,14 @@ from gateway_project.limits import (
 from gateway_project.refusals import head_too_large, refusal, too_slow
 from gateway_project.server import LEAVES, SERVES
 from gateway_project.uvicorn_reply import Reply
+from gateway_project.uvicorn_socket import Socket
 from pipeline.call import Refusal
 
 if TYPE_CHECKING:
     from gateway_project.asgi import Application
+
+# How often it is looked whether conversations are over, when the process is to end.
+_LOOK_SECONDS = 0.1
 
 
 def _nobody(_refusal: Refusal) -> None:
@@ -228,8 +232,11 @@ class Server(uvicorn.Server):
         await self._shut_the_door()
         # uvicorn closes every connection without a request, also one whose request is on its way.
         await asyncio.sleep(ARRIVALS_SECONDS)
-        self.should_exit = True
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._gateway.cut)
+        # And every WebSocket.
+        while self._gateway.conversations and not self.should_exit:  # noqa: ASYNC110 - a few looks, once in a life
+            await asyncio.sleep(_LOOK_SECONDS)
+        self.should_exit = True
 
     async def _shut_the_door(self) -> None:
         # Whoever waits in the kernel's queue would be reset when it closes.
@@ -261,7 +268,7 @@ def serve_uvicorn(
 
     settings: dict[str, Any] = {
         "http": Told,
-        "ws": "websockets-sansio",
+        "ws": Socket,
         "ws_max_size": WEBSOCKET_MESSAGE,
         # As on Daphne: what is sent is short, or has been compressed.
         "ws_per_message_deflate": False,

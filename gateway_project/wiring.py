@@ -196,6 +196,11 @@ class Gateway:
         """Requests that have come in and not yet been answered to the end."""
         return self.door.in_flight + self.realtime.in_flight
 
+    @property
+    def conversations(self) -> int:
+        """WebSockets of the API that are open."""
+        return self.realtime.in_flight
+
     async def start(self) -> None:
         """Read the configuration and begin to watch it. While the database is away, what it last said serves;
         where there is nothing of that either, /ready says no until the watcher finds it."""

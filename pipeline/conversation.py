@@ -38,7 +38,9 @@ async def converse(
     request = upstream_request(call, target, exchange, attempt.hop)
     query = _query(call, target.upstream_model or call.facts.model)
     wait = min(request.first_byte, HANDSHAKE_SECONDS)
-    opened = await sockets.open(replace(request, url=f"{request.url}?{query}", first_byte=wait))
+    opened = await sockets.open(
+        replace(request, url=f"{request.url.partition('?')[0]}?{query}", first_byte=wait)
+    )
     if not isinstance(opened, UpstreamSocket):
         attempt.status = opened.status
         raise await refusal(exchange, opened)
@@ -50,7 +52,7 @@ async def converse(
 
 def _query(call: Call, model: str) -> str:
     """The client's query, with the name that the provider knows the model by."""
-    pairs = parse_qsl(call.parcel.tail, keep_blank_values=True)
+    pairs = parse_qsl(call.parcel.tail[1:], keep_blank_values=True)
     return urlencode([(name, model if name == "model" else value) for name, value in pairs])
 
 

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from apiv1.realtime import ADDRESS
 from dialects.errors import GatewayError, bad_request
 from gateway_project.daphne.body import Body
 from gateway_project.daphne.head import Head, family_of, find_end, parse_head

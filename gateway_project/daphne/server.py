@@ -22,9 +22,11 @@ from twisted.logger import LogEvent
 from typing_extensions import override
 
 from apiv1.errors import draining
+from apiv1.realtime import ADDRESS
 from dialects.errors import INTERNAL, GatewayError
 from gateway_project import limits
 from gateway_project.daphne.channel import Channel
+from gateway_project.daphne.inbox import Inbox
 from gateway_project.daphne.options import DaphneOptions
 from gateway_project.daphne.reactor import Reactor
 from gateway_project.daphne.request import Request
@@ -39,6 +41,9 @@ _PATROL_SECONDS = 1.0
 # A WebSocket's application waits while its client has not taken this many bytes, and looks again so often.
 _WEBSOCKET_UNSENT = 64 * 1024
 _WEBSOCKET_PAUSE = 0.05
+_CONVERSATION = ADDRESS.encode()
+# Of a frame that closes, less the code.
+_MOST_REASON = 123
 _WEBSOCKET_CHECK_SECONDS = 2.0
 # One bad client must not fill the log.
 _HEAR_SECONDS = 1.0
@@ -160,7 +165,11 @@ class GatewayServer(Server):
     @property
     def busy(self) -> bool:
         """True while a request is open, a reply has not been taken, or an application is still closing."""
-        return bool(self._tasks) or any(channel.busy for channel in self.channels)
+        return (
+            bool(self._tasks)
+            or any(channel.busy for channel in self.channels)
+            or any(map(self._is_conversation, self.connections))
+        )
 
     # Applications
 
@@ -210,7 +219,7 @@ class GatewayServer(Server):
 
     @override
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> asyncio.Queue[Message]:
-        queue: asyncio.Queue[Message] = asyncio.Queue()
+        queue = Inbox(protocol.transport)
         scope.setdefault("asgi", {"version": "3.0"})
         running = self._run_websocket(protocol, scope, queue)
         self.connections[protocol]["application_instance"] = self._loop.create_task(running)
@@ -230,6 +239,12 @@ class GatewayServer(Server):
 
     @override
     async def handle_reply(self, protocol: Any, message: Message) -> None:
+        if message["type"] == "websocket.close" and getattr(protocol, "accepted", False):
+            # autobahn's own way lets an application neither say 1008 nor why.
+            protocol.sendCloseFrame(
+                code=message.get("code", 1000), reasonUtf8=_short(message.get("reason") or "")
+            )
+            return
         with contextlib.suppress(Disconnected):
             await super().handle_reply(protocol, message)
         transport = protocol.transport
@@ -242,9 +257,15 @@ class GatewayServer(Server):
             await asyncio.sleep(_WEBSOCKET_PAUSE)
 
     def hang_up_websockets(self) -> None:
-        """Tell every WebSocket that the server goes away; its client comes back to another one."""
+        """Tell every WebSocket of a page that the server goes away; its client comes back to another one.
+        Conversations go on to their end."""
         for protocol in list(self.connections):
-            self._hang_up(protocol, 1001)
+            if not self._is_conversation(protocol):
+                self._hang_up(protocol, 1001)
+
+    def _is_conversation(self, protocol: Any) -> bool:
+        over = "disconnected" in self.connections.get(protocol, {})
+        return not over and getattr(protocol, "path", b"") == _CONVERSATION
 
     def _hang_up(self, protocol: Any, code: int) -> None:
         if "disconnected" in self.connections.get(protocol, {"disconnected": 0.0}):
@@ -298,3 +319,8 @@ class GatewayServer(Server):
             if now - request.abandoned > self.options.abandoned_seconds:
                 self._log.warning("application_cancelled", reason="its client left and it did not end")
                 task.cancel()
+
+
+def _short(reason: str) -> bytes:
+    """What of it fits into a frame, and is whole characters."""
+    return reason.encode()[:_MOST_REASON].decode(errors="ignore").encode()

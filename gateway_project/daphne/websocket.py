@@ -22,6 +22,14 @@ class WebSocket(WebSocketProtocol):
             structlog.get_logger("gateway").debug("websocket_broken", error=type(error).__name__)
             self.transport.abortConnection()
 
+    # Its handshake was answered well.
+    accepted = False
+
+    @override
+    def onOpen(self) -> None:
+        self.accepted = True
+        super().onOpen()
+
     @override
     def onClose(self, wasClean: bool, code: Any, reason: Any) -> None:
         # Before the handshake Daphne's own does not know its server yet.

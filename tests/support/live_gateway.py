@@ -36,7 +36,7 @@ from apiv1.lingering import Lingering
 from apiv1.urls import EXACT, PREFIXES
 from gateway_project.uvicorn_server import Protocol
 from pipeline.breaker import Verdict
-from pipeline.build import Keeps, build
+from pipeline.build import Keeps, Wires, build
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_shelf import Shelf
@@ -174,7 +174,7 @@ class LiveGateway:
             snapshots=self.holder,
             authenticator=Authenticator(self.hasher, lambda: self.fresh, self.date),
             handler=build(
-                {"http": self.transport}, [metrics, book, *traced, self.ears], means, treasury, keeps
+                Wires({"http": self.transport}), [metrics, book, *traced, self.ears], means, treasury, keeps
             ),
             book=self.ears,
             status=AlwaysReady(),
