@@ -42,6 +42,7 @@ _OCCURRENCES = frozenset(
         # limits, lines and targets
         "concurrency",
         "no_healthy_target",
+        "origin_not_allowed",
         "queue_timeout",
         "requests",
         "tokens",

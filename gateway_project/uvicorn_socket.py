@@ -1,5 +1,5 @@
-"""A WebSocket's connection on uvicorn: the library's, without its lines in the log, which quote addresses with
-their queries, and a query may hold a key."""
+"""A WebSocket's connection on uvicorn: the library's, without its lines in the log, which quote addresses
+with their queries, and a query may hold a key."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ class WebSocketProtocol:
     transport: Any
     def dataReceived(self, data: bytes) -> None: ...  # noqa: N802 - Twisted's name
     def connectionLost(self, reason: Failure | None = ...) -> None: ...  # noqa: N802 - Twisted's name
+    def onOpen(self) -> None: ...  # noqa: N802 - autobahn's
     def onClose(self, wasClean: bool, code: Any, reason: Any) -> None: ...  # noqa: N802, N803 - autobahn's
 
 class WebSocketFactory:
