@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from pipeline.redis_link import RedisLink, Step
+from pipeline.redis_link import CONNECT_SECONDS, RedisLink, Step
 from pipeline.redis_scripts import Script
 
 # A watcher says each second that it is there, so after so many it is not.
@@ -127,7 +127,7 @@ class RedisBoard:
     async def exchange(self, process: str, pulse: bytes, *, watching: bool) -> Heard:
         """Where Redis is away nothing is heard."""
         words = (process, pulse.decode(), 1 if watching else 0)
-        answers = await self._link.run([Step(PULSES, (_KEY,), words)])
+        answers = await self._link.run([Step(PULSES, (_KEY,), words)], CONNECT_SECONDS)
         answer = answers[0] if answers else None
         if not isinstance(answer, list) or not answer:
             return NOTHING
