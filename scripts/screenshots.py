@@ -37,6 +37,9 @@ def main() -> int:
         _take(page, "admin-home")
         page.goto("/admin/providers/provider/")
         _take(page, "admin-providers")
+        page.goto("/admin/explain/?model=gpt-4o")
+        _take(page, "admin-explain")
+        _live(page, gateway)
         browser.close()
     return 0
 
@@ -72,6 +75,19 @@ def _key(page: Page) -> None:
     page.get_by_role("button", name="Save", exact=True).click()
     page.locator("#snippet-1").wait_for()
     _take(page, "admin-key")
+
+
+def _live(page: Page, gateway: Served) -> None:
+    """Some seconds of traffic to the sandbox, watched."""
+    key = gateway.manage("keys", "issue", "--team", "crew").strip().splitlines()[-1]
+    head = {"Authorization": f"Bearer {key}"}
+    body = {"model": "sandbox", "messages": [{"role": "user", "content": "hello"}]}
+    page.goto("/admin/live/")
+    page.get_by_text("requests open").wait_for()
+    for number in range(120):
+        page.request.post("/v1/chat/completions", headers=head, data=body)
+        page.wait_for_timeout(20 + 15 * (number % 12))
+    _take(page, "admin-live")
 
 
 def _take(page: Page, name: str) -> None:
