@@ -67,14 +67,31 @@ def _deleted(instance: Model, **_: Any) -> None:
     entry(_name(instance), "deleted", differences(_plain(_values(instance)), None, _HIDDEN)).save()
 
 
-def _set_changed(instance: Model, action: str, model: type[Model], pk_set: Any, **_: Any) -> None:
+def _set_changed(  # Django sends these names
+    sender: type[Model], instance: Model, action: str, model: type[Model], pk_set: Any, **_: Any
+) -> None:
     """Roles of a user, permissions of a role or of a user; or the same from the other side."""
     if action not in _SETS or (action != "pre_clear" and not pk_set):
         return
     rows = model._default_manager.filter(pk__in=pk_set or ())
+    if action == "pre_clear":
+        # What a clear takes away is named nowhere: it is what is there now.
+        rows = _held(instance, sender)
+        if not rows:
+            return
     names = sorted(map(_short, rows))
     what = f"{model._meta.verbose_name_plural} {_SETS[action]}"
     entry(_name(instance), "changed", {what: names}).save()
+
+
+def _held(instance: Model, through: type[Model]) -> list[Model]:
+    """Rows that a table between two binds to this one."""
+    mine, other = sorted(
+        (each for each in through._meta.concrete_fields if each.is_relation),
+        key=lambda each: each.related_model is not type(instance),
+    )
+    links = through._default_manager.filter(**{mine.name: instance.pk}).select_related(other.name)
+    return [getattr(link, other.name) for link in links]
 
 
 def _short(row: Model) -> str:

@@ -184,3 +184,49 @@ def test_the_page_is_the_owners_and_filters() -> None:
     assert "<b>evil</b>" not in one
     assert owner.post(page("accounts_auditentry_delete", told.pk)).status_code == 403
     assert browser(member("operator")).get(page("accounts_auditentry_changelist")).status_code == 403
+
+
+def test_a_clear_says_what_was_there() -> None:
+    role, user = Group.objects.get(name="viewer"), User.objects.create_user("ann")
+    held = sorted(f"{each.content_type.app_label}.{each.codename}" for each in role.permissions.all())
+    user.groups.add(role)
+    AuditEntry.objects.all().delete()
+    user.groups.clear()
+    role.permissions.clear()
+    user.groups.clear()
+    first, second = entries()
+    assert (first.object, first.changes) == ("user ann", {"groups cleared": ["viewer"]})
+    assert (second.object, second.changes) == ("group viewer", {"permissions cleared": held})
+    user.groups.add(role)
+    AuditEntry.objects.all().delete()
+    role.user_set.clear()
+    assert [each.changes for each in entries()] == [{"users cleared": ["ann"]}]
+
+
+def test_what_is_emptied_or_deleted_in_the_admin_is_told_as_it_was() -> None:
+    key, provider = make_key(label="pilot", allowed_models=["gpt-*"]), make_provider()
+    the_history_has_begun()
+    client = browser(User.objects.create_superuser("root"))
+    AuditEntry.objects.all().delete()
+    address = page("accounts_apikey_change", key.row.pk)
+    data = form_of(client, address) | {"label": "", "allowed_models": ""}
+    assert client.post(address, data).status_code == 302
+    assert entries()[-1].changes == {"label": ["pilot", ""], "allowed_models": [["gpt-*"], []]}
+    AuditEntry.objects.all().delete()
+    assert client.post(page("providers_provider_delete", provider.pk), {"post": "yes"}).status_code == 302
+    told = {each.object: each.changes for each in entries(action="deleted")}
+    assert told["provider openai"]["name"] == ["openai", None]
+    assert told["provider openai"]["enabled"] == [True, None]
+    assert SECRET not in str(told)
+
+
+def test_roles_emptied_in_the_admin_are_told_as_they_were() -> None:
+    user = member("viewer")
+    client = browser(User.objects.create_superuser("root"))
+    AuditEntry.objects.all().delete()
+    address = page("auth_user_change", user.pk)
+    assert client.post(address, form_of(client, address) | {"groups": []}).status_code == 302
+    assert {"groups removed": ["viewer"]} in [each.changes for each in entries(object="user viewer")]
+    assert client.post(page("auth_user_delete", user.pk), {"post": "yes"}).status_code == 302
+    gone = entries(object="user viewer", action="deleted")[0].changes
+    assert (gone["username"], gone["password"]) == (["viewer", None], "replaced")

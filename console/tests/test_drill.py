@@ -64,7 +64,7 @@ def test_the_second_serves_when_the_first_fails(fault: str) -> None:
 @pytest.mark.usefixtures("_two_tiers")
 def test_a_cut_stream_is_told_as_it_is() -> None:
     report = held("cut", calls=3)
-    assert report.failed >= 1
+    assert report.failed == 3
     assert report.calls[0].error
     assert report.calls[0].served == ""
 
@@ -81,7 +81,7 @@ def test_the_same_drill_is_the_same_and_says_nothing_of_others() -> None:
     assert held("503") == held("503")
     snapshot, _ = configured("", vault())
     report = asyncio.run(drill(snapshot, Plan("gpt-4o", "second", "503")))
-    assert set(report.served) == {"first/gpt-4o"} or set(report.served) == {"first/"}
+    assert set(report.served) == {"first/gpt-4o"}
     assert report.breakers == []
 
 
