@@ -73,12 +73,13 @@ def _set_changed(  # Django sends these names
     """Roles of a user, permissions of a role or of a user; or the same from the other side."""
     if action not in _SETS or (action != "pre_clear" and not pk_set):
         return
-    rows = model._default_manager.filter(pk__in=pk_set or ())
     if action == "pre_clear":
         # What a clear takes away is named nowhere: it is what is there now.
         rows = _held(instance, sender)
-        if not rows:
-            return
+    else:
+        rows = list(model._default_manager.filter(pk__in=pk_set or ()))
+    if not rows:
+        return
     names = sorted(map(_short, rows))
     what = f"{model._meta.verbose_name_plural} {_SETS[action]}"
     entry(_name(instance), "changed", {what: names}).save()
