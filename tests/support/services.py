@@ -192,6 +192,11 @@ class PostgresServer(_Server):
     def url(self) -> str:
         return self.url_of("postgres")
 
+    @property
+    def programs(self) -> Path:
+        """Where pg_dump and its like are."""
+        return self._bin
+
     def url_of(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
