@@ -14,6 +14,8 @@ class Action(StrEnum):
     READ_CONFIG = "read the configuration"
     APPLY_CONFIG = "apply a configuration document"
     READ_REVISIONS = "read revisions"
+    READ_DRAFTS = "read drafts"
+    EDIT_DRAFTS = "edit, publish and drop drafts"
     TAKE_BACK = "take revisions back"
     LINT = "check the configuration"
     EXPLAIN = "explain a request"
@@ -59,6 +61,8 @@ NEEDS: Mapping[Action, tuple[str, ...]] = {
     Action.READ_CONFIG: _CONFIG,
     Action.APPLY_CONFIG: _SUPERUSER,
     Action.READ_REVISIONS: ("routing.view_revision",),
+    Action.READ_DRAFTS: ("routing.view_draft",),
+    Action.EDIT_DRAFTS: ("routing.change_draft",),
     Action.TAKE_BACK: ("routing.change_revision",),
     Action.LINT: _CONFIG,
     Action.EXPLAIN: ("routing.view_route", "accounts.view_apikey"),

@@ -23,8 +23,11 @@ from pipeline.explain import explain
 from pipeline.explanation import Explanation, Means, Question
 from providers.crypto import Vault
 from routing.allowances import Budget, Limit
+from routing.draft_ways import snapshot_of
+from routing.drafts import DraftError
 from routing.history import UnknownRevisionError
 from routing.loader import compile_tables
+from routing.models_drafts import OPEN, Draft
 from routing.past import tables_at
 from routing.recent import facts_of
 from routing.revisions import latest
@@ -56,13 +59,15 @@ class AskingError(Exception):
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question. `key`: a prefix or an id, "" for none; `request`: the id of one in the ledger; `revision`:
-    a number, "now", or "" for that of the request, or else now; `body`: as a client would send it."""
+    a number, "now", or "" for that of the request, or else now; `draft`: the id of one, by whose
+    configuration it is answered; `body`: as a client would send it."""
 
     key: str = ""
     model: str = ""
     surface: str = ""
     request: str = ""
     revision: str = ""
+    draft: str = ""
     body: bytes = b""
 
 
@@ -94,8 +99,11 @@ def answered(asked: Asked, vault: Vault, running: Running | None, sight: Sight =
     """What would become of it. Blocks. Raises AskingError and DatabaseError."""
     row = _row(asked.request, sight)
     notes: list[str] = []
-    number = _revision(asked.revision, row)
-    snapshot, live = _configuration(number, vault, running, notes)
+    if asked.draft:
+        snapshot, live = _drafted(asked.draft, notes), None
+    else:
+        number = _revision(asked.revision, row)
+        snapshot, live = _configuration(number, vault, running, notes)
     try:
         question = _question(asked, row, snapshot)
     except GatewayError as error:
@@ -164,6 +172,19 @@ def _configuration(
         f"As of revision {number}. What is spent of budgets is as of now, and live state is left out."
     )
     return compile_tables(tables, vault), None
+
+
+def _drafted(word: str, notes: list[str]) -> Snapshot:
+    number = int(word) if word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS else 0
+    draft = Draft.objects.filter(pk=number, state=OPEN).first()
+    if draft is None:
+        raise AskingError("There is no such draft that can still be published.")
+    try:
+        snapshot = snapshot_of(draft)
+    except DraftError as error:
+        raise AskingError(str(error)) from None
+    notes.append(f"By the draft {draft}, which steers nothing yet. {_NOT_LIVE}")
+    return snapshot
 
 
 def _question(asked: Asked, row: RequestEntry | None, snapshot: Snapshot) -> Question:

@@ -66,7 +66,7 @@ def explain_json(request: HttpRequest) -> HttpResponse:
 
 def _asked(request: HttpRequest) -> Asked:
     given = request.POST if request.method == "POST" else request.GET
-    names = ("key", "model", "surface", "request", "revision")
+    names = ("key", "model", "surface", "request", "revision", "draft")
     words = {name: given.get(name, "").strip() for name in names}
     return Asked(**words, body=request.POST.get("body", "").encode("utf-8", "surrogatepass"))
 
@@ -74,6 +74,8 @@ def _asked(request: HttpRequest) -> Asked:
 def _check(request: HttpRequest, asked: Asked) -> None:
     user: Any = request.user
     # A request of the ledger tells of somebody's use.
+    if asked.draft and not may(user, Action.READ_DRAFTS):
+        raise PermissionDenied
     if not may(user, Action.EXPLAIN) or (asked.request and not may(user, Action.READ_REQUESTS)):
         raise PermissionDenied
 

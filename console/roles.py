@@ -19,6 +19,7 @@ _SEEN = (
     "routing.semanticevent",
     "routing.ownedobject",
     "routing.measure",
+    "routing.draft",
     "accounts.team",
     "accounts.apikey",
     "accounts.limit",
@@ -52,6 +53,8 @@ _OPERATOR = (
         "routing.change_revision",
         "routing.add_cachepurge",
         "routing.add_measure",
+        "routing.add_draft",
+        "routing.change_draft",
         "accounts.view_every_team",
     }
 )

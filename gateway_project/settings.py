@@ -74,6 +74,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
+    # The last: what it takes back is the page's alone.
+    "routing.draft_mode.DraftMode",
 ]
 
 TEMPLATES = [
@@ -191,6 +193,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "LLM gateway",
     "SITE_SYMBOL": "hub",
     "SHOW_HISTORY": True,
+    "ENVIRONMENT": "routing.draft_mode.badge",
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "routing.admin_home.dashboard",
     "SIDEBAR": {"show_search": False, "navigation": "routing.admin_home.navigation"},

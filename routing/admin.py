@@ -31,11 +31,13 @@ from providers.models import CatalogueModel, Credential, Provider
 from routing.admin_allowances import BudgetAdmin, LimitAdmin
 from routing.admin_base import CsvExport, Published
 from routing.admin_cache import CachePurgeAdmin, PurgesCache
+from routing.admin_drafts import DraftAdmin
 from routing.admin_home import may_explain
 from routing.admin_owned import OwnedObjectAdmin
 from routing.admin_revisions import RevisionAdmin
 from routing.admin_semantic import SemanticEventAdmin
 from routing.models import CachePurge, Revision, Route, Target, TranslationLoss, check_route, check_targets
+from routing.models_drafts import Draft
 from routing.models_semantic import SemanticEvent
 from routing.owned import OwnedObject
 
@@ -379,6 +381,7 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
 
 
 admin.site.register(RequestEntry, RequestAdmin)
+admin.site.register(Draft, DraftAdmin)
 
 
 @admin.register(UsageDay)

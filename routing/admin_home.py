@@ -57,6 +57,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "permission": may_watch,
                 },
                 _item("Routes", "alt_route", "routing_route", "routing.view_route"),
+                _item("Drafts", "edit_note", "routing_draft", "routing.view_draft"),
                 _item("Providers", "cloud", "providers_provider", "providers.view_provider"),
                 _item(
                     "Model catalogue",

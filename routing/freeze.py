@@ -24,8 +24,8 @@ def freeze_now() -> Measure | None:
 
 
 def freeze_words() -> str:
-    """What whoever edits is told; "" while edits are free."""
-    held = freeze_now()
+    """What whoever edits is told; "" while edits are free, and for what is only tried."""
+    held = None if _trying.get() else freeze_now()
     if held is None:
         return ""
     return (
@@ -36,7 +36,7 @@ def freeze_words() -> str:
 
 def refuse_while_frozen() -> None:
     """Raises FrozenError for an edit that is meant."""
-    words = "" if _trying.get() else freeze_words()
+    words = freeze_words()
     if words:
         raise FrozenError(words)
 

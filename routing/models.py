@@ -15,6 +15,8 @@ from accounts.models import Team
 from providers.models import MAX_SECONDS, Provider, validate_seconds
 from routing.models_cache import CachePurge as CachePurge
 from routing.models_cache import CachingColumns, caching_makes_sense
+from routing.models_drafts import Draft as Draft
+from routing.models_drafts import DraftRow as DraftRow
 from routing.models_history import RowVersion as RowVersion  # Django looks for models here
 from routing.models_measures import Measure
 from routing.models_semantic import SemanticColumns, semantic_makes_sense

@@ -1,0 +1,287 @@
+"""Lays a draft's rows into the tables within a transaction that is taken back, and keeps what was changed
+meanwhile: whatever edits the tables edits a draft by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from django.db import IntegrityError, connection, models, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
+
+from accounts.audit import entry
+from providers.models import Credential
+from routing.freeze import only_tried
+from routing.history import STEERING, Place, State, Values, made, present
+from routing.models_drafts import Draft, DraftRow
+from routing.revisions import hold
+from routing.row_names import name
+
+_ORDER = list(STEERING)
+# A secret's own column is never compared or shown: its mark is.
+MARK = "secret"
+
+
+class DraftError(Exception):
+    """It cannot be done with this draft. `problems`: one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class Clash(NamedTuple):
+    """Somebody has changed what the draft changes. `column`: "" for the whole row, which is gone or is to be
+    deleted."""
+
+    place: Place
+    column: str
+    was: Any
+    theirs: Any
+    mine: Any
+
+
+@dataclass(slots=True)
+class Laid:
+    """The tables before a draft was laid into them, and what in it clashes with them. `wanted`: how its rows
+    are to be."""
+
+    rows: dict[Place, DraftRow]
+    now: State
+    clashes: list[Clash] = field(default_factory=list)
+    wanted: dict[Place, Values | None] = field(default_factory=dict)
+
+
+class Kept(NamedTuple):
+    """A row for a draft."""
+
+    base: Values | None
+    values: Values | None
+    sealed: str = ""
+    destination: str = ""
+
+
+def mark(sealed: str) -> str:
+    """Tells one sealed secret from another, and says nothing of it."""
+    return sha256(sealed.encode()).hexdigest()[:16]
+
+
+def standing_rows() -> State:
+    """All rows as the tables have them, of secrets their marks."""
+    state = present()
+    for pk, sealed, entered_for in Credential.objects.order_by().values_list("pk", "sealed", "entered_for"):
+        place = Place("credential", pk)
+        if place in state:
+            state[place] |= {MARK: mark(sealed), "entered_for": entered_for}
+    return state
+
+
+def lay(draft: Draft) -> Laid:
+    """Bring a draft's rows into the tables, others' changes of other columns kept; where two have changed the
+    same, the draft's stands and the clash is named. Within the caller's transaction, which holds. Raises
+    DraftError."""
+    rows = {Place(row.table, row.row): row for row in draft.rows.all()}
+    laid = Laid(rows, standing_rows())
+    for place, row in rows.items():
+        _merge(place, row, laid)
+    try:
+        with transaction.atomic():
+            _bring(laid)
+    except IntegrityError as error:
+        words = "Something published since stands in its way, such as another object of the same name."
+        raise DraftError([words]) from error
+    return laid
+
+
+@contextmanager
+def looked_at(draft: Draft) -> Iterator[Laid]:
+    """Within it the tables are as the draft would have them; afterwards nothing has happened."""
+    with transaction.atomic(), only_tried():
+        hold()
+        yield lay(draft)
+        transaction.set_rollback(True)
+
+
+@contextmanager
+def drafting(draft: Draft) -> Iterator[None]:
+    """Whatever changes the tables within it changes the draft instead. Raises DraftError."""
+    with transaction.atomic():
+        hold()
+        draft.refresh_from_db()
+        if not draft.standing:
+            raise DraftError([f"The draft {draft} is {draft.get_state_display()}: it cannot be edited."])
+        with transaction.atomic(), only_tried():
+            laid = lay(draft)
+            yield
+            kept = _caught(laid)
+            transaction.set_rollback(True)
+        keep(draft, kept)
+
+
+def keep(draft: Draft, kept: Mapping[Place, Kept]) -> None:
+    """Let a draft hold these rows and no others. Within the caller's transaction, which holds."""
+    before = {
+        Place(row.table, row.row): Kept(row.base, row.values, row.sealed, row.destination)
+        for row in draft.rows.all()
+    }
+    touched = sorted(
+        place for place in before.keys() | kept.keys() if _meant(before.get(place)) != _meant(kept.get(place))
+    )
+    draft.rows.all().delete()
+    DraftRow.objects.bulk_create(
+        DraftRow(draft=draft, table=place.table, row=place.row, **row._asdict())
+        for place, row in sorted(kept.items())
+    )
+    _reserve(place for place, row in kept.items() if row.base is None)
+    if not touched:
+        return
+    draft.changed = timezone.now()
+    draft.save()
+    names = states_of(kept)
+    told = {name(place, *names, *states_of(before)): "edited" for place in touched[:50]}
+    entry(f"draft {draft}", "changed", {**told, "objects": [len(before), len(kept)]}).save()
+
+
+def states_of(rows: Mapping[Place, Kept]) -> tuple[State, State]:
+    """As states, for names."""
+    after = {place: row.values for place, row in rows.items() if row.values is not None}
+    before = {place: row.base for place, row in rows.items() if row.base is not None}
+    return after, before
+
+
+def sealed_of(pk: int) -> tuple[str, str]:
+    """A credential's sealed secret, and the address that it is for."""
+    row = Credential.objects.select_related("provider").get(pk=pk)
+    return row.sealed, row.entered_for or row.provider.destination
+
+
+def _meant(row: Kept | None) -> Any:
+    """What is to become of a row, whatever it was."""
+    if row is None or row.values is None or row.base is None:
+        return None if row is None else row.values
+    return {key: value for key, value in row.values.items() if row.base.get(key) != value}
+
+
+def _merge(place: Place, row: DraftRow, laid: Laid) -> None:
+    there = laid.now.get(place)
+    if row.values is None:
+        if there is not None:
+            laid.wanted[place] = None
+            if there != row.base:
+                laid.clashes.append(Clash(place, "", row.base, there, None))
+    elif row.base is None:
+        if there is None:
+            laid.wanted[place] = row.values
+        else:
+            laid.clashes.append(Clash(place, "", None, there, row.values))
+    elif there is None:
+        laid.clashes.append(Clash(place, "", row.base, None, row.values))
+    else:
+        merged = dict(there)
+        for key, mine in row.values.items():
+            was, theirs = row.base.get(key), there.get(key)
+            if mine == was:
+                continue
+            merged[key] = mine
+            if theirs not in (was, mine):
+                laid.clashes.append(Clash(place, key, was, theirs, mine))
+        laid.wanted[place] = merged
+
+
+def _bring(laid: Laid) -> None:
+    """Change the tables. What goes makes room first, unless another row still needs it."""
+    going = [place for place, values in laid.wanted.items() if values is None]
+    late = [place for place in sorted(going, key=_last_first) if not _deleted(place)]
+    for place in sorted(laid.wanted, key=lambda each: (_ORDER.index(each.table), each.row)):
+        values = laid.wanted[place]
+        if values is not None:
+            _write(place, values, laid)
+    for place in late:
+        if not _deleted(place):
+            raise DraftError([f"{name(place, laid.now)} is still used by something that stays."])
+
+
+def _last_first(place: Place) -> tuple[int, int]:
+    return -_ORDER.index(place.table), place.row
+
+
+def _deleted(place: Place) -> bool:
+    """False: something that is there needs it."""
+    row = STEERING[place.table]._default_manager.filter(pk=place.row).first()
+    try:
+        if row is not None:
+            row.delete()
+    except ProtectedError:
+        return False
+    return True
+
+
+def _write(place: Place, values: Values, laid: Laid) -> None:
+    model, was = STEERING[place.table], laid.now.get(place)
+    draft_row = laid.rows[place]
+    if was is None:
+        row: models.Model = made(model, {"id": place.row, **values})
+        if isinstance(row, Credential):
+            row.sealed = draft_row.sealed
+        row.save(force_insert=True)
+        return
+    columns = {key: value for key, value in values.items() if was.get(key) != value}
+    shown = made(model, columns)
+    changed = {key: getattr(shown, key) for key in columns if key in shown.__dict__}
+    if draft_row.sealed:
+        changed["sealed"] = draft_row.sealed
+    if changed:
+        model._default_manager.filter(pk=place.row).update(**changed)
+
+
+def _caught(laid: Laid) -> dict[Place, Kept]:
+    """What the tables have now that they had not before, as rows for the draft. A clash stays one until
+    somebody decides it."""
+    result = standing_rows()
+    clashes: dict[Place, list[Clash]] = {}
+    for clash in laid.clashes:
+        clashes.setdefault(clash.place, []).append(clash)
+    kept: dict[Place, Kept] = {}
+    for place in laid.now.keys() | result.keys():
+        was, values = laid.now.get(place), result.get(place)
+        if was == values:
+            continue
+        base = was
+        for clash in clashes.get(place, ()):
+            base = clash.was if not clash.column else {**(base or {}), clash.column: clash.was}
+        kept[place] = Kept(base, values, *_secret(place, was, values, laid))
+    for place in clashes.keys() - kept.keys():
+        if place not in result:
+            # Gone by another's hand: whoever sees the clash decides.
+            old = laid.rows[place]
+            kept[place] = Kept(old.base, old.values, old.sealed, old.destination)
+    return kept
+
+
+def _secret(place: Place, was: Values | None, values: Values | None, laid: Laid) -> tuple[str, str]:
+    if place.table != "credential" or values is None or (was or {}).get(MARK) == values.get(MARK):
+        return "", ""
+    sealed, destination = sealed_of(place.row)
+    old = laid.rows.get(place)
+    # The draft's address may have moved on; what the secret was entered for has not.
+    return sealed, old.destination if old is not None and old.sealed == sealed else destination
+
+
+def _reserve(places: Iterable[Place]) -> None:
+    """What was rolled back gives its numbers to the next row on SQLite: those of a draft's rows are taken.
+    PostgreSQL gives none twice."""
+    if connection.vendor != "sqlite":
+        return
+    highest: dict[str, int] = {}
+    for place in places:
+        table = STEERING[place.table]._meta.db_table
+        highest[table] = max(highest.get(table, 0), place.row)
+    with connection.cursor() as cursor:
+        for table, number in highest.items():
+            cursor.execute("UPDATE sqlite_sequence SET seq = max(seq, %s) WHERE name = %s", [number, table])
+            if not cursor.rowcount:
+                cursor.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, number])
