@@ -22,8 +22,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from accounts.apps import hasher
-from accounts.keys import display_prefix, issue
+from accounts.issuing import draw
 from accounts.models import ApiKey, Team
 from accounts.rights import Action, may
 from accounts.snippets import snippets
@@ -120,7 +119,7 @@ class ApiKeyAdmin(ModelAdmin):
     autocomplete_fields = ("team",)
     list_per_page = 50
     actions = ("revoke_chosen",)
-    actions_detail = ("revoke",)
+    actions_detail: tuple[str, ...] = ("revoke",)
     csv_fields: tuple[str, ...] = (
         "id",
         "prefix",
@@ -160,16 +159,18 @@ class ApiKeyAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: Any) -> None:
         if not change:
-            key = issue()
-            obj.prefix, obj.digest = display_prefix(key), hasher().digest(key).hex()
-            # Handed to the answer of this very request; it is kept nowhere.
-            obj.issued_key = key
+            # Handed to the answer of this very request.
+            obj.issued_key = draw(obj)
         super().save_model(request, obj, form, change)
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The one page that shows a key, whichever button was pressed."""
+        """Whichever button was pressed."""
+        return self.issued_page(request, obj)
+
+    def issued_page(self, request: HttpRequest, obj: ApiKey) -> HttpResponse:
+        """The one page that shows a key."""
         context = {
             **self.admin_site.each_context(request),
             "title": "The new key",

@@ -131,6 +131,9 @@ class ApiKey(models.Model):
         max_length=6, choices=PRIORITIES, blank=True, default="", help_text="Empty: that of its team."
     )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    replaces = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="successors"
+    )
 
     objects = ApiKeyQuerySet.as_manager()
 

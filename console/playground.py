@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.issuing import Wish
 from accounts.ledger.charge import dollars
 from accounts.ledger.rows import RequestEntry
 from accounts.models import ApiKey, Team
@@ -25,7 +26,7 @@ from accounts.rights import Action, may
 from accounts.scope import seen_by
 from console.apps import running
 from routing.admin_home import may_play
-from routing.keys import Wish, issue_key, revoke_key
+from routing.keys import issue_key, revoke_key
 from routing.models import Route
 
 _LIFE = timedelta(minutes=30)

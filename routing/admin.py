@@ -21,18 +21,19 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.forms import PaginationInlineFormSet
 
-from accounts.admin import ApiKeyAdmin, TeamAdmin
+from accounts.admin import TeamAdmin
 from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import ApiKey, Budget, Limit, Team
 from accounts.rights import Action, may
 from providers.admin import CatalogueModelAdmin, ProviderAdmin
-from providers.models import CatalogueModel, Credential, Provider
+from providers.models import CatalogueModel, Provider
 from routing.admin_allowances import BudgetAdmin, LimitAdmin
 from routing.admin_base import CsvExport, Published
 from routing.admin_cache import CachePurgeAdmin, PurgesCache
 from routing.admin_drafts import DraftAdmin
 from routing.admin_home import may_explain
+from routing.admin_keys import PublishedApiKeyAdmin
 from routing.admin_owned import OwnedObjectAdmin
 from routing.admin_revisions import RevisionAdmin
 from routing.admin_semantic import SemanticEventAdmin
@@ -362,24 +363,7 @@ class PublishedTeamAdmin(PurgesCache, TeamAdmin, Published, CsvExport):
     """Teams, published."""
 
 
-@admin.register(ApiKey)
-class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
-    """Keys, published. One that has leaked is replaced in a freeze too."""
-
-    is_edit = False
-
-    def sample_model(self, key: ApiKey) -> str:
-        """Where the key allows all, a model that somebody answers for."""
-        if key.allowed_models:
-            return super().sample_model(key)
-        usable = set(Credential.objects.filter(enabled=True).values_list("provider__kind", flat=True))
-        if "openai" not in usable and "anthropic" in usable:
-            return "claude-haiku-4-5"
-        if not usable and Route.objects.filter(pattern="sandbox", enabled=True).exists():
-            return "sandbox"
-        return super().sample_model(key)
-
-
+admin.site.register(ApiKey, PublishedApiKeyAdmin)
 admin.site.register(RequestEntry, RequestAdmin)
 admin.site.register(Draft, DraftAdmin)
 

@@ -33,7 +33,10 @@ def _of_rows(recorded: Recorded) -> Iterable[AuditEntry]:
         if place.table == "key" and before and after and not before["revoked_at"] and after["revoked_at"]:
             action = "revoked"
         states = [{place: after or before or {}}, recorded.now]
-        yield entry(name(place, *states), action, differences(before, after, HIDDEN))
+        changes = differences(before, after, HIDDEN)
+        # Else only the columns are others: a newer version has added one.
+        if changes or action != "changed":
+            yield entry(name(place, *states), action, changes)
 
 
 def _of_summary(summary: Sequence[dict[str, Any]]) -> Iterable[AuditEntry]:

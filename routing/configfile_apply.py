@@ -12,7 +12,8 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from msgspec import UNSET
 
-from accounts.keys import KeyHasher, WeakKeyError, check_chosen, display_prefix
+from accounts.issuing import known, mark
+from accounts.keys import KeyHasher, WeakKeyError, check_chosen
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.crypto import Vault, VaultError, last4
 from providers.kinds import KINDS
@@ -353,9 +354,8 @@ class _Applier:
             except ConfigError as error:
                 self.run.problems += error.problems
                 return None
-            digests = [digest.hex() for digest in self._means.hasher.digests(value)]
-            found = ApiKey.objects.filter(digest__in=digests).first()
-            return found or ApiKey(digest=digests[0], prefix=display_prefix(value))
+            hasher = self._means.hasher
+            return known(value, hasher) or mark(ApiKey(), value, hasher)
         if doc.prefix is UNSET:
             self.run.problems.append(f"{path}: a key needs a value, or the prefix of an existing key")
             return None

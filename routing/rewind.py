@@ -23,7 +23,7 @@ from routing.row_names import name
 # was deleted is in somebody's hands. A secret stays, so its ending does. And what follows the environment is
 # given its secrets and its address at the next start: nobody is to point the two at each other from here.
 _KEPT: Mapping[str, frozenset[str]] = {
-    "key": frozenset({"revoked_at"}),
+    "key": frozenset({"revoked_at", "replaces_id"}),
     "provider": frozenset({"managed_by_env"}),
     "credential": frozenset({"last4", "managed_by_env"}),
 }

@@ -23,7 +23,8 @@ from typing import Any
 from django.db import transaction
 from msgspec import UNSET
 
-from accounts.keys import KeyHasher, check_chosen, display_prefix, issue
+from accounts.issuing import known, mark
+from accounts.keys import KeyHasher, check_chosen, issue
 from accounts.models import ApiKey, Team
 from providers.catalogue import seed_catalogue
 from providers.crypto import Vault, VaultError, last4
@@ -184,12 +185,10 @@ class _Seeder:
 
     def key(self, key: str, label: str, hasher: KeyHasher) -> None:
         """Make sure that this key exists, revoked or not."""
-        # Under an old pepper too, or a key that was revoked would come back with a new one.
-        digests = [digest.hex() for digest in hasher.digests(check_chosen(key))]
-        if ApiKey.objects.filter(digest__in=digests).exists():
+        if known(check_chosen(key), hasher) is not None:
             return
         team, _ = Team.objects.get_or_create(name=DEFAULT_TEAM)
-        row = ApiKey(team=team, label=label, prefix=display_prefix(key), digest=digests[0])
+        row = mark(ApiKey(team=team, label=label), key, hasher)
         row.save()
         self.note(f"API key {row}", "added", team=team.name)
 

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.ledger.rows import RequestEntry
+from accounts.issuing import KeyStateError, Wish
+from accounts.key_use import use_seen_by
 from accounts.models import ApiKey, Team
-from accounts.rights import Action, may
-from accounts.scope import only_team, teams_of
+from accounts.rights import Action
+from accounts.scope import only_team
 from console.manage.access import ManageView, Refused, needs
 from console.manage.asked import IF_MATCH, REASON, check_match, number_in, page_size
 from console.manage.editing import save, tag_of
 from console.manage.shapes import KeyAndUse, KeyEdits, Keys, NewKey, Rotation, Secret
-from routing.keys import Issued, KeyStateError, Wish, issue_key, revoke_key, rotate_key
+from routing.keys import Issued, issue_key, revoke_key, rotate_key
 from routing.revisions import hold
-
-_QUIET = timedelta(days=7)
-# Of one key: more is as good as this many.
-_MOST_COUNTED = 1000
 
 
 @needs(GET=Action.READ_KEYS, POST=Action.ISSUE_KEY)
@@ -146,13 +143,5 @@ def _secret(issued: Issued) -> Response:
 
 
 def _use(request: Request, row: ApiKey) -> dict[str, Any]:
-    user: Any = request.user
-    teams = teams_of(user)
-    if not may(user, Action.READ_REQUESTS) or (teams is not None and row.team_id not in teams):
-        return {}
-    used = RequestEntry.objects.filter(Q(key_id=row.pk))
-    last = used.order_by("-at").values_list("at", flat=True).first()
-    since = timezone.now() - _QUIET
-    count = used.filter(at__gte=since)[:_MOST_COUNTED].count()
-    quiet = count == 0 and row.created < since
-    return {"last_used": last, "requests_7d": count, "safe_to_revoke": row.state != "active" or quiet}
+    use = use_seen_by(request.user, row)
+    return {} if use is None else asdict(use)

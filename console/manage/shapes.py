@@ -36,12 +36,15 @@ class Keys(serializers.ModelSerializer[ApiKey]):
             "created",
             "expires_at",
             "revoked_at",
+            "replaces",
         )
+        read_only_fields = ("replaces",)
 
 
 class KeyAndUse(Keys):
     """A key and, for who may see its team's requests, its use. `last_used` and `requests_7d` are as the
-    ledger has them, some seconds late; `safe_to_revoke`: nobody has used it for seven days."""
+    ledger has them, some seconds late; `safe_to_revoke`: nobody has used it since its successor first
+    was used; where there is none, for seven days."""
 
     last_used = serializers.DateTimeField(allow_null=True, required=False)
     requests_7d = serializers.IntegerField(required=False)

@@ -109,6 +109,7 @@ BUTTONS: dict[tuple[str, str], frozenset[str]] = {
     ("routing.revision", "take_back"): OPERATING,
     ("routing.revision", "go_back"): OPERATING,
     ("accounts.apikey", "revoke"): KEYS,
+    ("accounts.apikey", "rotate"): KEYS,
     ("accounts.requestentry", "explain_route"): ANY,
 }
 # Pages of their own.

@@ -19,8 +19,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.apps import hasher
+from accounts.issuing import KeyStateError, Wish
 from accounts.models import ApiKey, Team
-from routing.keys import Issued, KeyStateError, Wish, issue_key, revoke_key, rotate_key
+from routing.keys import Issued, issue_key, revoke_key, rotate_key
 from routing.revisions import hold
 
 _AUTHOR = "command line"

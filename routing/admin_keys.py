@@ -1,0 +1,126 @@
+"""The admin's pages of keys, published: issued, rotated with an overlap, and shown with their use."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from accounts.admin import ApiKeyAdmin
+from accounts.issuing import KeyStateError
+from accounts.key_use import use_seen_by
+from accounts.models import ApiKey
+from accounts.rights import Action, may
+from providers.models import Credential
+from routing.admin_base import CsvExport, Published
+from routing.keys import rotate_key
+from routing.models import Route
+
+_OVERLAPS = (("0", "at once"), ("1", "in an hour"), ("24", "in a day"), ("168", "in seven days"))
+
+
+class RotationForm(forms.Form):
+    """When the old key ends."""
+
+    overlap = forms.ChoiceField(
+        label="The old key stops", choices=_OVERLAPS, initial="24", widget=UnfoldAdminSelectWidget
+    )
+
+
+class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
+    """Keys, published. One that has leaked is replaced in a freeze too."""
+
+    is_edit = False
+    actions_detail = ("rotate", *ApiKeyAdmin.actions_detail)
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        own = super().get_fieldsets(request, obj)
+        return own if obj is None else (*own, ("Use and rotation", {"fields": (*_USE, *_KIN)}))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+        own = super().get_readonly_fields(request, obj)
+        return own if obj is None else (*own, *_USE, *_KIN)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        if row is not None:
+            # Fields of a page do not hear who asks.
+            row.use = use_seen_by(request.user, row)
+        return row
+
+    def has_rotate_permission(self, request: HttpRequest, _object_id: object = None) -> bool:
+        """For the theme, which asks before it shows the button and before it does anything."""
+        return may(request.user, Action.ROTATE_KEY)
+
+    @action(description="Rotate", icon="autorenew", permissions=["rotate"])
+    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks when the old key is to end; then issues its successor and shows that, once."""
+        row = self.get_object(request, str(object_id))
+        if row is None:
+            raise Http404
+        form = RotationForm(request.POST if request.method == "POST" else None)
+        if row.state == "active" and not form.is_valid():
+            context = {**self.admin_site.each_context(request), "opts": self.opts, "object": row}
+            context |= {"title": f"Rotate {row}", "form": form}
+            return TemplateResponse(request, "admin/accounts/apikey/rotate.html", context)
+        user: Any = request.user
+        try:
+            hours = int(form.cleaned_data["overlap"]) if form.is_valid() else 0
+            issued = rotate_key(row, timedelta(hours=hours), user.get_username())
+        except KeyStateError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(reverse("admin:accounts_apikey_change", args=(row.pk,)))
+        words = f"Rotated to {issued.row.prefix}."
+        LogEntry.objects.log_actions(user.pk, [row], CHANGE, words, single_object=True)
+        issued.row.issued_key = issued.key
+        return self.issued_page(request, issued.row)
+
+    @admin.display(description="Last used")
+    def last_used(self, obj: Any) -> str:
+        if obj.use is None:
+            return "for who sees its team's requests"
+        return "never" if obj.use.last_used is None else f"{obj.use.last_used:%Y-%m-%d %H:%M:%S} UTC"
+
+    @admin.display(description="Safe to revoke")
+    def safe_to_revoke(self, obj: Any) -> str:
+        if obj.use is None:
+            return "for who sees its team's requests"
+        return "yes" if obj.use.safe_to_revoke else "no: it is in use, or was until lately"
+
+    @admin.display(description="Replaces")
+    def replaces_key(self, obj: ApiKey) -> str:
+        return "nothing" if obj.replaces is None else _link(obj.replaces)
+
+    @admin.display(description="Replaced by")
+    def replaced_by(self, obj: ApiKey) -> str:
+        links = ((_link(each),) for each in obj.successors.order_by("id"))
+        return format_html_join(", ", "{}", links) or "nothing"
+
+    def sample_model(self, key: ApiKey) -> str:
+        """Where the key allows all, a model that somebody answers for."""
+        if key.allowed_models:
+            return super().sample_model(key)
+        usable = set(Credential.objects.filter(enabled=True).values_list("provider__kind", flat=True))
+        if "openai" not in usable and "anthropic" in usable:
+            return "claude-haiku-4-5"
+        if not usable and Route.objects.filter(pattern="sandbox", enabled=True).exists():
+            return "sandbox"
+        return super().sample_model(key)
+
+
+_USE = ("last_used", "safe_to_revoke")
+_KIN = ("replaces_key", "replaced_by")
+
+
+def _link(row: ApiKey) -> str:
+    address = reverse("admin:accounts_apikey_change", args=(row.pk,))
+    return format_html('<a class="text-primary-600" href="{}">{}</a> ({})', address, row, row.state)
