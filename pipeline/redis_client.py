@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode as BlockingNode
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 from typing_extensions import override
 
@@ -95,11 +96,16 @@ class _Cluster(RedisCluster):
     @override
     async def initialize(self, *about: Any, **more: Any) -> RedisCluster:
         if self._initialize:
-            if self._learning is None or self._learning.done():
-                self._learning = asyncio.create_task(super().initialize(*about, **more))
+            learning = self._learning
+            if learning is None or learning.done():
+                learning = self._learning = asyncio.create_task(super().initialize(*about, **more))
                 # Where nobody waits any more, nobody needs to hear of it.
-                self._learning.add_done_callback(lambda task: task.cancelled() or task.exception())
-            await asyncio.shield(self._learning)
+                learning.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.wait({learning})
+            if learning.cancelled():
+                # By `aclose`: whoever waited is not cancelled with it.
+                raise RedisConnectionError("the client was closed")
+            learning.result()
         return self
 
     @override

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from pipeline import cache_redis, redis_store
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_stores import Place, Sweep
-from pipeline.redis_client import connect_blocking
+from pipeline.redis_client import FAULTS, connect, connect_blocking, fetch
 from pipeline.stores import Ask, Demand
 from pipeline.tests.patient_redis import started, wait_for_answers
 from pipeline.tests.redis_replicas import Replica, replicas
@@ -280,3 +280,20 @@ async def test_slots_that_move_are_followed(fresh_cluster: ClusterSet) -> None:
         answers = [(await each.take(requests(3, window))).admitted for each in (one, other, one)]
         assert answers == [True, False, False]
         assert not one.store.degraded
+
+
+async def test_who_waits_for_a_cluster_that_is_closed_meanwhile_is_told_and_not_cancelled(
+    fresh_cluster: ClusterSet,
+) -> None:
+    for server in fresh_cluster.servers:
+        await asyncio.to_thread(server.stop)
+    client = connect(fresh_cluster.url, 2, 30.0)
+    waiting = asyncio.create_task(fetch(client, ["a", "b"]))
+    while not getattr(client, "_learning", None):  # noqa: ASYNC110 - it begins in the next turns of the loop
+        await asyncio.sleep(0)
+    await client.aclose()
+    await asyncio.wait({waiting})
+    assert not waiting.cancelled()
+    assert isinstance(waiting.exception(), FAULTS)
+    for server in fresh_cluster.servers:
+        server.cont()
