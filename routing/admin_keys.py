@@ -68,14 +68,14 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
         if row is None:
             raise Http404
         form = RotationForm(request.POST if request.method == "POST" else None)
-        if row.state == "active" and not form.is_valid():
+        if not form.is_valid():
             context = {**self.admin_site.each_context(request), "opts": self.opts, "object": row}
             context |= {"title": f"Rotate {row}", "form": form}
             return TemplateResponse(request, "admin/accounts/apikey/rotate.html", context)
         user: Any = request.user
+        overlap = timedelta(hours=int(form.cleaned_data["overlap"]))
         try:
-            hours = int(form.cleaned_data["overlap"]) if form.is_valid() else 0
-            issued = rotate_key(row, timedelta(hours=hours), user.get_username())
+            issued = rotate_key(row, overlap, user.get_username())
         except KeyStateError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(reverse("admin:accounts_apikey_change", args=(row.pk,)))
