@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -14,7 +15,7 @@ from django.utils import timezone
 from accounts.audit import entry
 from providers.apps import vault
 from providers.models import Credential, Provider
-from routing.drafts import MARK, Clash, DraftError, Laid, lay, looked_at, standing_rows
+from routing.drafts import MARK, Clash, DraftError, Laid, drafting, lay, looked_at, standing_rows
 from routing.history import SECRET, STEERING, Place, State
 from routing.loader import build_snapshot
 from routing.models import Route, check_targets
@@ -25,6 +26,9 @@ from routing.row_names import name
 from routing.snapshot import Snapshot
 
 _UNSAID = (SECRET["credential"] - {"entered_for"}) | {"digest", "webhook_url", MARK}
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -56,6 +60,17 @@ def begin(title: str, author: str, note: str = "") -> Draft:
 def open_draft(title: str) -> Draft | None:
     """The one of this name that can still be edited."""
     return Draft.objects.filter(name=title, state=OPEN).first()
+
+
+def gathered(title: str, author: str, change: Callable[[], Result]) -> tuple[Draft, Result]:
+    """Let what `change` changes go into the draft of this name, which is begun where there is none. What it
+    publishes is taken back. Raises DraftError, ValidationError, and what `change` raises."""
+    with transaction.atomic():
+        hold()
+        draft = open_draft(title) or begin(title, author)
+        with drafting(draft):
+            result = change()
+    return draft, result
 
 
 def seen(draft: Draft) -> Sight:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import msgspec
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -26,6 +27,8 @@ from routing.audit import HIDDEN
 from routing.configfile import ConfigError, parse
 from routing.configfile_apply import Means, apply
 from routing.configfile_export import export
+from routing.draft_ways import gathered
+from routing.drafts import DraftError
 from routing.history import STEERING, Place, UnknownRevisionError, before_and_after
 from routing.models import Revision
 from routing.past import rows_at
@@ -35,6 +38,11 @@ from routing.rewind import RewindError, restore, undo
 from routing.row_names import name
 
 _DRY = OpenApiParameter("dry_run", bool, description="Say what would change, and change nothing.")
+_INTO = OpenApiParameter(
+    "draft",
+    str,
+    description="Into the draft of this name, begun where there is none.",
+)
 _DOCUMENT = {"type": "object", "description": "As `manage.py config export` writes it."}
 _SENT = {"application/json": _DOCUMENT}
 
@@ -60,7 +68,10 @@ class ConfigView(ManageView):
         return Response(document, headers={"ETag": _tag(shown)})
 
     @extend_schema(
-        operation_id="config_apply", parameters=[IF_MATCH, REASON], request=_SENT, responses=Published
+        operation_id="config_apply",
+        parameters=[IF_MATCH, REASON, _INTO],
+        request=_SENT,
+        responses=Published,
     )
     def post(self, request: Request) -> Response:
         """Bring the configuration to what the document names, and touch nothing else: one transaction, one
@@ -68,8 +79,20 @@ class ConfigView(ManageView):
         with transaction.atomic():
             hold()
             check_match(request, _tag(latest()))
-            outcome = _apply(request, self.author)
-        return Response(_told(outcome), headers={"ETag": _tag(latest())})
+            if "draft" not in request.query_params:
+                outcome = _apply(request, self.author)
+                return Response(_told(outcome), headers={"ETag": _tag(latest())})
+            said = self._drafted(request, request.query_params["draft"])
+        return Response(said, headers={"ETag": _tag(latest())})
+
+    def _drafted(self, request: Request, title: str) -> dict[str, Any]:
+        if not may(request.user, Action.EDIT_DRAFTS):
+            raise PermissionDenied
+        try:
+            draft, outcome = gathered(title, self.author, lambda: _apply(request, self.author))
+        except DraftError as error:
+            raise Refused(409, "The draft cannot take it.", error.problems) from None
+        return {**_told(outcome), "revision": None, "draft": draft.pk}
 
 
 @needs(POST=Action.APPLY_CONFIG)

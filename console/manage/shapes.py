@@ -99,6 +99,7 @@ class Published(serializers.Serializer[Any]):
     changes = serializers.ListField(child=serializers.CharField())
     notes = serializers.ListField(child=serializers.CharField())
     revision = serializers.IntegerField(allow_null=True)
+    draft = serializers.IntegerField(required=False, help_text="That it went into, where one was named.")
 
 
 class Planned(Published):

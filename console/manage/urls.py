@@ -8,7 +8,7 @@ from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from console.manage import config_views, key_views, log_views, measure_views, sight_views
+from console.manage import config_views, draft_views, key_views, log_views, measure_views, sight_views
 from console.manage.access import StaffSession, TokenAuthentication
 from console.manage.row_shapes import Budgets, Limits, Prices, Providers, Routes, Teams
 from console.manage.row_views import views_of
@@ -27,6 +27,10 @@ _TABLES: dict[str, Any] = {
 urlpatterns = [
     path("config", config_views.ConfigView.as_view()),
     path("config/plan", config_views.PlanView.as_view()),
+    path("drafts", draft_views.DraftsView.as_view()),
+    path("drafts/<int:number>", draft_views.DraftView.as_view()),
+    path("drafts/<int:number>/publish", draft_views.DraftPublishView.as_view()),
+    path("drafts/<int:number>/drop", draft_views.DraftDropView.as_view()),
     path("revisions", config_views.RevisionsView.as_view()),
     path("revisions/<int:number>", config_views.RevisionView.as_view()),
     path("revisions/<int:number>/undo", config_views.UndoView.as_view()),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.apps import hasher
@@ -20,6 +21,8 @@ from providers.apps import vault
 from routing.configfile import ConfigError, load_yaml, parse
 from routing.configfile_apply import Means, Outcome, apply
 from routing.configfile_export import export, to_yaml
+from routing.draft_ways import gathered
+from routing.drafts import DraftError
 from routing.freeze import FrozenError
 from routing.history import UnknownRevisionError
 from routing.impact_words import sections
@@ -53,6 +56,11 @@ class Command(BaseCommand):
             "apply", help="bring the database to what FILE names, and touch nothing else"
         )
         applying.add_argument("file", metavar="FILE", help="a YAML file, or - for standard input")
+        applying.add_argument(
+            "--draft",
+            metavar="NAME",
+            help="into the draft of this name; nothing is published",
+        )
         _add_dry_run(applying)
         exporting = actions.add_parser(
             "export", help="write the configuration without secrets to standard output"
@@ -83,7 +91,9 @@ class Command(BaseCommand):
         ways = Ways(options["dry_run"], options["impact"], options["json"])
         if ways.impact and not ways.dry:
             raise CommandError("--impact goes with --dry-run: it is looked at before anything changes.")
-        if action == "apply":
+        if action == "apply" and options["draft"]:
+            self._draft(options["draft"], self._applying(options["file"]), ways)
+        elif action == "apply":
             self._change(self._applying(options["file"]), ways)
         else:
             how = restore if action == "restore" else undo
@@ -123,6 +133,22 @@ class Command(BaseCommand):
             self._report_json(outcome, seen, dry=ways.dry)
         else:
             self._report(outcome, seen, dry=ways.dry)
+
+    def _draft(self, title: str, change: Callable[[], Outcome], ways: Ways) -> None:
+        if ways.dry:
+            raise CommandError("--draft changes nothing that is in force: it goes without --dry-run.")
+        try:
+            draft, outcome = gathered(title, "command line", change)
+        except DraftError as error:
+            raise CommandError(str(error)) from None
+        except ValidationError as error:
+            raise CommandError("\n".join(error.messages)) from None
+        if ways.json:
+            self._report_json(outcome, None, dry=True)
+            return
+        for each in outcome.changes:
+            self.stdout.write(describe(each))
+        self.stdout.write(f"{len(outcome.changes)} changes, in the draft {draft}; nothing is published.")
 
     def _applying(self, name: str) -> Callable[[], Outcome]:
         means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
