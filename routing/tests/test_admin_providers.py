@@ -295,7 +295,7 @@ def test_the_history_of_a_provider_can_be_read(operator: Client) -> None:
 def test_a_change_and_its_revision_are_one(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     provider = make_provider()
 
-    def broken(*_: object) -> int:
+    def broken(*_: object, **__: object) -> int:
         raise RuntimeError("no revision")
 
     monkeypatch.setattr("routing.admin_base.publish", broken)
