@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import ModelSerializer
+from rest_framework.serializers import ListSerializer, ModelSerializer, SlugRelatedField
 
 from accounts.scope import only_team
 from console.manage.access import ManageView, Refused
@@ -45,8 +45,12 @@ class _TableView(ManageView):
         return found
 
     def rows(self) -> QuerySet[Any]:
-        """All rows, by their ids."""
-        return self.model._default_manager.order_by("pk")
+        """All rows, by their ids. What is written of other tables comes by a query a table, not a row."""
+        rows = self.model._default_manager.order_by("pk")
+        related = [name for name, field in self.shape().fields.items() if isinstance(field, ListSerializer)]
+        named = [name for name, field in self.shape().fields.items() if isinstance(field, SlugRelatedField)]
+        within = ["targets__provider"] if "targets" in related else []
+        return (rows.select_related(*named) if named else rows).prefetch_related(*related, *within)
 
     def given(self, request: Request, row: Model | None = None) -> dict[str, Any]:
         """What is said in the body, checked for its types; a name that means nothing is a mistake."""
