@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
@@ -19,7 +20,7 @@ from accounts.rights import Action, may
 from accounts.scope import teams_of
 from routing.apps import own_addresses
 from routing.draft_mode import draft_of, enter, leave
-from routing.draft_ways import Sight, begin, decide, drop, publish_draft, seen, words_of
+from routing.draft_ways import Sight, begin, decide, drop, open_draft, publish_draft, seen, words_of
 from routing.drafts import DraftError
 from routing.findings import Finding
 from routing.history import STEERING, Place, present
@@ -29,9 +30,24 @@ from routing.models_drafts import Draft
 from routing.rehearsal import preview
 
 
+class DraftForm(forms.ModelForm):
+    """A new draft. The form does not know the column that decides whether a name is free."""
+
+    class Meta:
+        model = Draft
+        fields = ("name", "note")
+
+    def clean_name(self) -> str:
+        title: str = self.cleaned_data["name"]
+        if open_draft(title) is not None:
+            raise forms.ValidationError("There is a draft of this name.")
+        return title
+
+
 class DraftAdmin(BoundedLookups):
     """Drafts. A page of one is no form: its changes are made on the pages of what is changed."""
 
+    form = DraftForm
     list_display = ("name", "state", "author", "objects_", "changed", "base", "revision")
     list_filter = ("state", "author")
     search_fields = ("name", "note", "author")

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.html import format_html
 
+from accounts.rights import Action, may
 from routing.drafts import DraftError, drafting, looked_at
 from routing.models_drafts import OPEN, Draft
 
@@ -69,9 +71,10 @@ class DraftMode(MiddlewareMixin):
             leave(request)
             messages.warning(request, "The draft that you edited is over. Nothing was saved.")
             return HttpResponseRedirect(request.path)
-        user: Any = request.user
-        if not user.is_authenticated:
-            return None
+        if not may(request.user, Action.EDIT_DRAFTS):
+            # The right was taken away, and with it the mode; what is saved now is not meant to be published.
+            leave(request)
+            raise PermissionDenied
         try:
             if request.method in ("GET", "HEAD"):
                 _say(request, draft)

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.exceptions import PermissionDenied
 from django.db import connections
 
@@ -16,11 +16,13 @@ from providers.apps import vault
 from providers.models import Credential, Provider
 from routing.draft_ways import begin, decide, drop, publish_draft, seen, snapshot_of
 from routing.drafts import DraftError, drafting
+from routing.freeze import FrozenError
 from routing.history import Place
-from routing.models import Revision, Route, Target
+from routing.measures import begin as begin_measure
+from routing.models import Measure, Revision, Route, Target
 from routing.models_drafts import Draft, DraftRow
 from routing.revisions import hold, latest, publish
-from routing.tests.admin_pages import act, browser, form_of, page
+from routing.tests.admin_pages import act, browser, errors_of, form_of, page
 from tests.support.rows import make_provider, make_route, make_staff
 
 NEW = "sk-canary-draft-99887766-wxyz"
@@ -218,6 +220,55 @@ def test_what_was_not_seen_is_not_published_and_what_is_over_stays_so(boss: Any,
     answer = boss.post(page("routing_route_change", route.pk), {"tries": 2}, follow=True)
     assert "Nothing was saved" in answer.content.decode()
     assert latest() == before
+
+
+@pytest.mark.django_db
+def test_a_freeze_holds_up_publishing_and_not_drafting(boss: Any, route: Route) -> None:
+    draft = opened(boss)
+    begin_measure(Measure(kind="freeze", reason="an incident"), 30, "ann")
+    assert save(boss, "routing_route_change", route.pk, tries=3).status_code == 302
+    with pytest.raises(FrozenError):
+        publish_draft(draft, None, "")
+    draft.refresh_from_db()
+    assert (draft.state, draft.rows.count(), Route.objects.get().tries) == ("open", 1, 1)
+
+
+@pytest.mark.django_db
+def test_whose_right_is_taken_away_saves_neither_into_the_draft_nor_at_once(route: Route) -> None:
+    names = ("routing.view_route", "routing.change_route", "routing.view_target", "providers.view_provider")
+    drafts = [f"routing.{verb}_draft" for verb in ("view", "add", "change")]
+    user = make_staff(*names, *drafts)
+    client = browser(user)
+    draft = opened(client)
+    form = form_of(client, page("routing_route_change", route.pk))
+    user.user_permissions.remove(*Permission.objects.filter(content_type__model="draft"))
+    before = latest()
+    answer = client.post(page("routing_route_change", route.pk), {**form, "tries": 3})
+    assert (answer.status_code, latest(), draft.rows.count()) == (403, before, 0)
+
+
+@pytest.mark.django_db
+def test_the_page_of_a_draft_tells_findings_and_explains_by_it(boss: Any, route: Route) -> None:
+    draft = opened(boss)
+    act(boss, "providers_provider_changelist", "disable", Provider.objects.get().pk)
+    shown = boss.get(page("routing_draft_change", draft.pk))
+    assert any(each.where.table == "route" for each in shown.context["findings"])
+    boss.post(page("routing_route_delete", route.pk), {"post": "yes"})
+    asked = f"?draft={draft.pk}&model=gpt-4o"
+    assert "steers nothing yet" in boss.get(f"/admin/explain/{asked}").content.decode()
+    said = boss.get(f"/admin/explain.json{asked}").json()
+    assert said["targets"] == []
+    assert boss.get("/admin/explain.json?model=gpt-4o").json()["targets"]
+    assert boss.get("/admin/explain.json?model=gpt-4o&draft=999").status_code == 400
+
+
+@pytest.mark.django_db
+def test_a_name_stands_for_one_draft(boss: Any, route: Route) -> None:
+    draft = opened(boss)
+    again = boss.post(page("routing_draft_add"), {"name": "spring"})
+    assert "There is a draft of this name" in errors_of(again)
+    drop(draft, "boss")
+    assert boss.post(page("routing_draft_add"), {"name": "spring"}).status_code == 302
 
 
 @pytest.mark.usefixtures("database")
