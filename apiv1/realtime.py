@@ -36,6 +36,8 @@ SESSION_SECONDS = 3600.0
 # Nobody has said a word for so long: a microphone that is on sends some twenty a second.
 SILENCE_SECONDS = 900.0
 _LOOK_SECONDS = 5.0
+# So long a client may take for the goodbye; one that reads nothing must not keep its conversation open.
+_GOODBYE_SECONDS = 2.0
 # Of more than any real query is made up.
 _MAX_QUERY = 4096
 # How the gateway closes what it ends.
@@ -85,6 +87,7 @@ class RealtimeDoor:
         self._services = services
         self._view = Realtime()
         self._open: set[_Session] = set()
+        self._shut = False
 
     @property
     def in_flight(self) -> int:
@@ -92,7 +95,8 @@ class RealtimeDoor:
         return len(self._open)
 
     def cut(self) -> None:
-        """End all of them: the gateway goes down."""
+        """End all of them, and those that come late at once: the gateway goes down."""
+        self._shut = True
         for session in list(self._open):
             session.give_up("draining")
 
@@ -120,6 +124,8 @@ class RealtimeDoor:
             presence=session.presence,
         )
         self._open.add(session)
+        if self._shut:
+            session.give_up("draining")
         try:
             reply = await self._view.respond(inbound, self._services)
             call = reply.call
@@ -159,14 +165,15 @@ class _Session:
         """From the handshake's answer to the goodbye."""
         ways: list[asyncio.Task[_End]] = []
         try:
-            await self._send(accepted)
+            await _say(self._send, accepted)
             ways = [asyncio.create_task(way) for way in (self._down(talk), self._up(talk), self._watch())]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            await self._goodbye(call, talk, next(way for way in ways if way.done()).result())
+            how = next(way for way in ways if way.done()).result()
+            # Who is sent away has no say while the goodbyes are said.
+            await _stop(ways)
+            await self._goodbye(call, talk, how)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            await _stop(ways)
             call.close()
 
     async def end(self, error: GatewayError) -> None:
@@ -221,7 +228,7 @@ class _Session:
             await talk.close(1001)
         elif isinstance(how, Closed):
             code = how.code if _is_sendable(how.code) else 1000 if how.code == 1005 else _INTERNAL
-            await self._send({"type": "websocket.close", "code": code, "reason": how.reason})
+            await _say(self._send, {"type": "websocket.close", "code": code, "reason": how.reason})
         else:
             await talk.close()
 
@@ -246,10 +253,22 @@ async def _tell(send: Send, error: GatewayError, code: int) -> None:
         "message": error.message,
         "param": error.detail.param,
     }
-    # The client may have gone meanwhile.
+    closed = {"type": "websocket.close", "code": code, "reason": error.code[:100]}
+    await _say(send, {"type": "websocket.send", "text": _event(said)}, closed)
+
+
+async def _say(send: Send, *messages: Message) -> None:
+    """To a client that may have gone, or reads nothing. A timeout is an OSError."""
     with contextlib.suppress(OSError):
-        await send({"type": "websocket.send", "text": _event(said)})
-        await send({"type": "websocket.close", "code": code, "reason": error.code[:100]})
+        async with asyncio.timeout(_GOODBYE_SECONDS):
+            for message in messages:
+                await send(message)
+
+
+async def _stop(ways: list[asyncio.Task[_End]]) -> None:
+    for way in ways:
+        way.cancel()
+    await asyncio.gather(*ways, return_exceptions=True)
 
 
 def _event(said: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -25,8 +26,14 @@ from routing.snapshot import Target
 HANDSHAKE_SECONDS = 20.0
 # How a provider ends what is over: as asked, or because it goes away.
 _WELL = frozenset({1000, 1001, 1005})
+_BEGUN = '"response.created"'
 _DONE = '"response.done"'
 _HEARD = '"conversation.item.input_audio_transcription.completed"'
+# An answer that is cancelled is counted at once.
+_COUNT_SECONDS = 2.0
+# No provider answers more at the same time.
+_MOST_ANSWERS = 32
+_MOST_NAME = 200
 
 
 async def converse(
@@ -69,6 +76,8 @@ class Talk:
         self._socket = socket
         self._attempt = attempt
         self._usage = Usage()
+        # Answers that have begun and are not counted.
+        self._open: set[str] = set()
         call.on_close(self._settle)
 
     async def receive(self) -> str | bytes | Closed:
@@ -76,8 +85,7 @@ class Talk:
         message = await self._socket.receive()
         if isinstance(message, Closed):
             self._ended(message)
-        elif isinstance(message, str) and (_DONE in message or _HEARD in message):
-            self._count(message)
+        elif self._note(message):
             await self._afford()
         return message
 
@@ -87,7 +95,44 @@ class Talk:
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """The client has gone, or is sent away. Idempotent."""
+        if self._open:
+            await self._hear_out()
         await self._socket.close(code, reason)
+
+    async def _hear_out(self) -> None:
+        """An answer that has begun is billed, and its count comes at its end: whoever left just before that
+        would pay nothing for what he heard. So it is ended now, and its count awaited."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COUNT_SECONDS):
+                for one in self._open:
+                    cancel = {"type": "response.cancel", "response_id": one}
+                    if not await self._socket.send(orjson.dumps(cancel).decode()):
+                        return
+                while self._open:
+                    message = await self._socket.receive()
+                    if isinstance(message, Closed):
+                        return
+                    self._note(message)
+
+    def _note(self, message: str | bytes) -> bool:
+        """Read what it says of usage; False: nothing."""
+        if isinstance(message, bytes) or not (_DONE in message or _HEARD in message or _BEGUN in message):
+            return False
+        try:
+            event = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            return False
+        if type(event) is not dict:
+            return False
+        kind, response = event.get("type"), event.get("response")
+        name = response.get("id") if type(response) is dict else None
+        if kind == "response.created":
+            if type(name) is str and len(self._open) < _MOST_ANSWERS:
+                self._open.add(name[:_MOST_NAME])
+            return False
+        if kind == "response.done" and type(name) is str:
+            self._open.discard(name[:_MOST_NAME])
+        return self._count(response if kind == "response.done" else event)
 
     def _ended(self, how: Closed) -> None:
         if how.code in _WELL or self._call.record.outcome != "ok":
@@ -101,17 +146,10 @@ class Talk:
         record.outcome, record.code = "error", error.code
         attempt.outcome, attempt.fault = error.code, error.fault.name
 
-    def _count(self, message: str) -> None:
-        try:
-            event = orjson.loads(message)
-        except orjson.JSONDecodeError:
-            return
-        if type(event) is not dict:
-            return
-        said = event.get("response") if event.get("type") == "response.done" else event
+    def _count(self, said: Any) -> bool:
         used = _usage(said.get("usage")) if type(said) is dict else None
         if used is None:
-            return
+            return False
         usage = self._usage
         self._usage = replace(
             usage,
@@ -121,6 +159,7 @@ class Talk:
         )
         if not self._call.record.first_content:
             self._call.record.first_content = time.monotonic()
+        return True
 
     async def _afford(self) -> None:
         """What has been used beyond what was reserved is reserved now, and as much again as is usual for the

@@ -46,6 +46,8 @@ class FakeRealtime:
         self.closes: list[int | None] = []
         self.port = 0
         self.usage: dict[str, Any] = USAGE
+        # How long each handshake waits for its answer.
+        self.handshake_seconds = 0.0
         self._refusal: tuple[int, bytes] | None = None
         self._handler: Handler = self._usual
         self._loop = asyncio.new_event_loop()
@@ -92,9 +94,10 @@ class FakeRealtime:
             self._server.close()
             await self._server.wait_closed()
 
-    def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _judge(self, connection: ServerConnection, request: Request) -> Response | None:
         headers = {name.lower(): value for name, value in request.headers.raw_items()}
         self.handshakes.append((request.path, headers))
+        await asyncio.sleep(self.handshake_seconds)
         if self._refusal is None:
             return None
         status, body = self._refusal
