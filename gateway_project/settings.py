@@ -216,9 +216,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     # The API of the models has documents of its own, of those whose dialects it speaks.
     "PREPROCESSING_HOOKS": ["console.manage.document.only_manage"],
     "SERVE_INCLUDE_SCHEMA": False,
-    # Two fields of one name with choices of their own.
+    # Fields of one name with choices of their own.
     "ENUM_NAME_OVERRIDES": {
+        "DraftState": "routing.models_drafts.STATES",
         "LimitKind": "accounts.allowances.LIMIT_KINDS",
+        "StateEnum": "accounts.ledger.rows.STATES",
         "ProviderKind": "providers.models.kind_choices",
     },
     "SERVE_PERMISSIONS": ["console.manage.access.MayDo"],
