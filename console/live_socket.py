@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -10,6 +11,8 @@ import orjson
 from channels.auth import get_user
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.contrib.sessions.models import Session
+from django.utils import timezone
 
 from console.apps import desk, running
 from console.live_told import Seat, seat_of, told
@@ -19,6 +22,10 @@ _CHECK_SECONDS = 10.0
 # Of the range that is left to applications: 4401 logged out or not permitted, 4503 nothing to watch here.
 _NOT_PERMITTED = 4401
 _NOTHING_HERE = 4503
+# A page that is closed with it asks again, and says meanwhile that it hears nothing.
+_FAILED = 1011
+
+logger = logging.getLogger(__name__)
 
 
 class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # it has no types
@@ -32,12 +39,19 @@ class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # it has no typ
             await self.close(code=_NOT_PERMITTED)
             return
         await self.accept()
-        self._task = asyncio.create_task(self._tell(seat))
+        self._task = asyncio.create_task(self._serve(seat))
 
     async def disconnect(self, _code: int) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _serve(self, seat: Seat) -> None:
+        try:
+            await self._tell(seat)
+        except Exception as error:  # noqa: BLE001 - a background loop: a page must not stand still as if nothing happened
+            logger.warning("a page of live traffic was let go", extra={"error": type(error).__name__})
+            await self.close(code=_FAILED)
 
     async def _tell(self, seat: Seat) -> None:
         here = desk()
@@ -62,7 +76,9 @@ class LiveSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # it has no typ
         """By what is so now, and not when the page was opened: what is read of a session is kept with it, so
         whether it is over is asked by itself."""
         session: Any = self.scope["session"]
-        if not await session.aexists(session.session_key or ""):
+        if not await Session.objects.filter(
+            session_key=session.session_key or "", expire_date__gt=timezone.now()
+        ).aexists():
             return None
         user: Any = await get_user(self.scope)
         seat: Seat | None = await database_sync_to_async(seat_of)(user)

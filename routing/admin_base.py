@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.admin_base import BoundedLookups
 from accounts.sheets import lines
-from routing.freeze import freeze_words
+from routing.freeze import freeze_words, refuse_while_frozen
 from routing.lint_now import tell
 from routing.revisions import Change, hold, publish
 
@@ -121,6 +121,9 @@ class Published(BoundedLookups):
             _publish(request, _Noted(changes, edit))
         else:
             hold()
+            if edit:
+                # Publishing refuses too, but after the page has said that it was done.
+                refuse_while_frozen()
             noted.changes += changes
             noted.edit |= edit
 

@@ -11,6 +11,8 @@ from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
@@ -187,6 +189,37 @@ async def test_a_watcher_hears_and_is_let_go_with_his_session(
             while (message := await wire.receive_output(timeout=10))["type"] == "websocket.send":
                 pass
         assert (message["type"], message["code"]) == ("websocket.close", 4401)
+        await wire.disconnect()
+    finally:
+        await desk.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("what", "code"), [("session", 4401), ("database", 1011)])
+async def test_a_watcher_is_let_go_and_not_left_with_a_page_that_stands_still(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, what: str, code: int
+) -> None:
+    monkeypatch.setattr("console.live_socket._CHECK_SECONDS", 0.0)
+    user = await sync_to_async(User.objects.create_superuser)("root")
+    desk = Desk(PulseBook("one"), FolderBoard(tmp_path / "live"), Now, interval=0.01)
+    console: Any = apps.get_app_config("console")
+    monkeypatch.setattr(console, "desk", desk)
+
+    def is_away(_user: object) -> Seat:
+        raise OperationalError("the database is away")
+
+    desk.start()
+    try:
+        wire, accepted = await watch(await sync_to_async(seat)(user), HOST, OWN)
+        assert accepted
+        if what == "session":
+            await Session.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
+        else:
+            monkeypatch.setattr("console.live_socket.seat_of", is_away)
+        async with asyncio.timeout(20):
+            while (message := await wire.receive_output(timeout=10))["type"] == "websocket.send":
+                pass
+        assert (message["type"], message["code"]) == ("websocket.close", code)
         await wire.disconnect()
     finally:
         await desk.stop()

@@ -173,10 +173,12 @@ def test_no_other_way_around_a_freeze(operator: Client, way: str, tmp_path: Path
     elif way == "delete":
         reply = operator.post(page("routing_route_delete", route.pk), {"post": "yes"}, follow=True)
         assert "Edits are frozen until" in reply.content.decode()
+        assert "was deleted" not in reply.content.decode()
     else:
         chosen = {"action": "disable", "_selected_action": [route.pk]}
         reply = operator.post(page("routing_route_changelist"), chosen, follow=True)
         assert "Edits are frozen until" in reply.content.decode()
+        assert "1 changed." not in reply.content.decode()
     route.refresh_from_db()
     assert (latest(), route.enabled, route.priority) == (before, True, 3)
     assert Route.objects.count() == 1
