@@ -35,7 +35,16 @@ class TeamAdmin(ModelAdmin):
 
     list_display = ("name", "active_keys", "route_count", "created")
     search_fields = ("name",)
-    fields = ("name", "priority", "batches")
+    fields = (
+        "name",
+        "priority",
+        "batches",
+        "capture",
+        "capture_share",
+        "capture_days",
+        "capture_kilobytes",
+        "capture_patterns",
+    )
     csv_fields: tuple[str, ...] = ("name", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:

@@ -6,13 +6,15 @@ What they may use is beside, in allowances; what they have used, in ledger.rows.
 from __future__ import annotations
 
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
 from accounts.allowances import MODEL_ENTRY, PRIORITIES, Budget, Limit
 from accounts.audit import AuditEntry
+from accounts.capture.redact import BadPatternError, check
+from accounts.capture.rows import Capture, CaptureCut
 from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
 from accounts.tokens import ManagementToken
 
@@ -22,6 +24,8 @@ __all__ = (
     "AttemptEntry",
     "AuditEntry",
     "Budget",
+    "Capture",
+    "CaptureCut",
     "LedgerCut",
     "LedgerProcess",
     "Limit",
@@ -46,6 +50,22 @@ def validate_model_entries(value: object) -> None:
         MODEL_ENTRY(entry)
 
 
+CAPTURES = (
+    ("off", "off"),
+    ("all", "every call"),
+    ("errors", "calls that failed"),
+    ("share", "a share of all calls"),
+)
+
+
+def validate_capture_patterns(value: object) -> None:
+    """Patterns that can be used. Raises ValidationError."""
+    try:
+        check(value)
+    except BadPatternError as error:
+        raise ValidationError(str(error)) from None
+
+
 class Team(models.Model):
     """Who a key belongs to, and whose routes it sees."""
 
@@ -66,11 +86,51 @@ class Team(models.Model):
         help_text="On: its keys may make batches although limits or budgets hold for them. What a batch uses "
         "is not counted against those; the models in it are checked in any case.",
     )
+    capture = models.CharField(
+        "prompt capture",
+        max_length=6,
+        choices=CAPTURES,
+        # Prompts are nobody's business but the team's.
+        default="off",
+        help_text="Of which calls the prompt and the answer are kept, redacted and sealed.",
+    )
+    capture_share = models.PositiveSmallIntegerField(
+        "share of calls that are captured",
+        # Enough to see what goes on.
+        default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="In percent, where a share of all calls is captured.",
+    )
+    capture_days = models.PositiveSmallIntegerField(
+        "days that captures are kept",
+        # Long enough to look into what somebody complains of.
+        default=7,
+        validators=[MinValueValidator(1), MaxValueValidator(90)],
+        help_text="From 1 to 90. Fewer days delete at once what is older.",
+    )
+    capture_kilobytes = models.PositiveSmallIntegerField(
+        "most that is captured of each side",
+        # A long conversation in text.
+        default=64,
+        validators=[MinValueValidator(1), MaxValueValidator(1024)],
+        help_text="KiB of the prompt, and as many of the answer; from 1 to 1024. What is longer is cut.",
+    )
+    capture_patterns = models.JSONField(
+        "patterns redacted besides",
+        default=list,
+        blank=True,
+        validators=[validate_capture_patterns],
+        help_text='A JSON list of at most 20 patterns (RE2), such as ["customer-[0-9]+"]. Secrets, e-mail '
+        "addresses and card numbers are redacted in any case.",
+    )
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ("name",)
         constraints = (
+            models.CheckConstraint(
+                condition=Q(capture__in=[word for word, _ in CAPTURES]), name="team_capture_is_known"
+            ),
             models.CheckConstraint(condition=~Q(name=""), name="team_has_a_name"),
             models.CheckConstraint(
                 condition=Q(priority__in=[word for word, _ in PRIORITIES]), name="team_priority_is_known"
@@ -79,6 +139,10 @@ class Team(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        # Django runs no validator on what is empty, and an empty object is not an empty list.
+        self.capture_patterns = self.capture_patterns or []
 
 
 class TeamMember(models.Model):

@@ -39,6 +39,8 @@ class Action(StrEnum):
     READ_TOKENS = "read management tokens"
     REVOKE_TOKEN = "revoke a management token"  # noqa: S105 - the name of an action
     READ_AUDIT = "read the audit log"
+    READ_CAPTURES = "read captured prompts"
+    FORGET_CAPTURES = "forget captured prompts"
     READ_MEASURES = "see what is done in an incident"
     TAKE_MEASURES = "drain a provider, shed low priority, freeze edits"
 
@@ -86,6 +88,8 @@ NEEDS: Mapping[Action, tuple[str, ...]] = {
     Action.READ_TOKENS: ("accounts.view_managementtoken",),
     Action.REVOKE_TOKEN: ("accounts.change_managementtoken",),
     Action.READ_AUDIT: ("accounts.view_auditentry",),
+    Action.READ_CAPTURES: ("accounts.view_capture",),
+    Action.FORGET_CAPTURES: ("accounts.delete_capture",),
     Action.READ_MEASURES: ("routing.view_measure",),
     Action.TAKE_MEASURES: ("routing.add_measure",),
 }

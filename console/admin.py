@@ -14,8 +14,9 @@ from accounts.admin_base import BoundedLookups
 from accounts.rights import Action, may
 from accounts.tokens import ManagementToken
 from console.admin_audit import AuditEntryAdmin
+from console.admin_captures import CaptureAdmin
 
-__all__ = ("AuditEntryAdmin", "ManagementTokenAdmin")
+__all__ = ("AuditEntryAdmin", "CaptureAdmin", "ManagementTokenAdmin")
 
 
 @admin.register(ManagementToken)

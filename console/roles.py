@@ -61,6 +61,7 @@ _OPERATOR = (
 _KEY_MANAGER = (
     _VIEWER
     | _all("add change", "accounts.team", "accounts.apikey")
+    | _all("delete", "accounts.capture")
     | _all("add change delete", "accounts.limit", "accounts.budget")
 )
 _OWNER = (
@@ -68,7 +69,7 @@ _OWNER = (
     | _KEY_MANAGER
     | _all("delete", "accounts.team", "accounts.apikey")
     | _all("view change", "accounts.managementtoken")
-    | _all("view", "admin.logentry", "accounts.auditentry")
+    | _all("view", "admin.logentry", "accounts.auditentry", "accounts.capture")
     | {"routing.view_semantic_prompts"}
 )
 # Who sees requests and usage sees those of his teams, unless he may see every team's. Users and groups are

@@ -20,6 +20,7 @@ from django.apps import apps
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from accounts.apps import AccountsConfig
+from accounts.capture.writer import CaptureWriter
 from accounts.keys import KeyHasher
 from accounts.ledger.journal import Journal
 from accounts.ledger.metrics import LedgerMetrics
@@ -152,6 +153,7 @@ class Gateway:
         traced = [] if self._traces is None else [self._traces]
         treasury = Treasury(counters, self._notices, limits, ledger)
         self._breakers = _shared(config, live)
+        self._captures = CaptureWriter(vault.seal, registry)
         cached = CacheMetrics(registry)
         answers = _answers(config, cached)
         self._answers = answers
@@ -175,7 +177,7 @@ class Gateway:
                 [metrics, requests, health, losses, ledger, self._watched.book, *traced],
                 Means(live, random.random),
                 treasury,
-                Keeps(self._semantic.answers, OwnedTable()),
+                Keeps(self._semantic.answers, OwnedTable(), self._captures),
             ),
             book=_DoorBooks([metrics, requests, self._watched.book, *traced]),
             status=self._status,
@@ -208,6 +210,7 @@ class Gateway:
         self._loss_writer.start()
         self._semantic.start(self._holder.current)
         self._ledger.start()
+        self._captures.start()
         if self._traces is not None:
             self._traces.start()
         await self._store.start()
@@ -251,6 +254,7 @@ class Gateway:
         await self._semantic.stop()
         # After the last call has closed: all that it wrote down is carried.
         await asyncio.to_thread(self._ledger.stop)
+        await asyncio.to_thread(self._captures.stop)
         if self._traces is not None:
             await asyncio.to_thread(self._traces.stop)
         await self._notices.aclose()

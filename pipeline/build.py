@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from accounts.capture.setting import NOBODY, Captures
 from pipeline.cache import Cache
 from pipeline.call import Handler
+from pipeline.capture import Capture
 from pipeline.errand import Means
 from pipeline.failover import Failover
 from pipeline.fanout import Fanout
@@ -22,10 +24,11 @@ from routing.ownership import Ownership
 
 @dataclass(frozen=True, slots=True)
 class Keeps:
-    """What outlives a call: answers that are given again, and who owns which file."""
+    """What outlives a call: answers that are given again, who owns which file, and what is captured."""
 
     answers: Answers
     ownership: Ownership
+    captures: Captures = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +51,5 @@ def build(wires: Wires, books: Sequence[Book], means: Means, treasury: Treasury,
     handler = Purse(handler, treasury)
     handler = Observe(handler, books)
     keeps.answers.embedders.route_through(handler)
-    return handler
+    # Only now: what the gateway embeds for itself is nobody's call.
+    return Capture(handler, keeps.captures)

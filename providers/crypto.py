@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with keys that live outside the database, and bound to the provider they serve."""
+"""Secrets at rest: sealed with keys that live outside the database, and bound to what they serve."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Vault:
         self._newest = fernets[0]
         self._fernet = MultiFernet(fernets)
 
-    def seal(self, secret: str, provider_id: int) -> str:
+    def seal(self, secret: str, provider_id: int | str) -> str:
         """A token for the database. The provider's id is inside it, so that no other provider's row can
-        make use of it."""
+        make use of it; or the name of whatever else it is sealed for."""
         return self._fernet.encrypt(json.dumps([provider_id, secret]).encode()).decode("ascii")
 
-    def open(self, token: str, provider_id: int) -> str:
+    def open(self, token: str, provider_id: int | str) -> str:
         """The secret in `token`. Raises VaultError."""
         try:
             owner, secret = json.loads(self._fernet.decrypt(token.encode()))
@@ -42,7 +42,7 @@ class Vault:
             raise VaultError("the secret was sealed for another provider")
         return secret
 
-    def reseal(self, token: str, provider_id: int) -> str:
+    def reseal(self, token: str, provider_id: int | str) -> str:
         """The same secret under the first key: `token` itself where that sealed it. Raises VaultError."""
         secret = self.open(token, provider_id)
         try:

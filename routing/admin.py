@@ -22,6 +22,7 @@ from unfold.decorators import action, display
 from unfold.forms import PaginationInlineFormSet
 
 from accounts.admin import TeamAdmin
+from accounts.capture.admin import ForgetsCaptures
 from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import ApiKey, Budget, Limit, Team
@@ -359,7 +360,7 @@ class PublishedCatalogueModelAdmin(CatalogueModelAdmin, Published, CsvExport):
 
 
 @admin.register(Team)
-class PublishedTeamAdmin(PurgesCache, TeamAdmin, Published, CsvExport):
+class PublishedTeamAdmin(PurgesCache, ForgetsCaptures, TeamAdmin, Published, CsvExport):
     """Teams, published."""
 
 

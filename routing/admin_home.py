@@ -105,6 +105,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _item("Usage", "bar_chart", "accounts_usageday", "accounts.view_usageday", "usage"),
                 _item("Requests", "receipt_long", "accounts_requestentry", "accounts.view_requestentry"),
+                _item("Captured prompts", "forum", "accounts_capture", "accounts.view_capture"),
                 _item("Revisions", "history", "routing_revision", "routing.view_revision"),
                 _item(
                     "Lost in translation",

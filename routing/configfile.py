@@ -239,12 +239,28 @@ class BudgetDoc(Struct, forbid_unknown_fields=True):
     enabled: bool = True
 
 
+class CaptureDoc(Struct, forbid_unknown_fields=True):
+    """What a team has captured of its prompts and answers."""
+
+    mode: Literal["off", "all", "errors", "share"]
+    share: int | UnsetType = UNSET
+    days: int | UnsetType = UNSET
+    kilobytes: int | UnsetType = UNSET
+    patterns: list[str] | UnsetType = UNSET
+
+    def values(self) -> dict[str, Any]:
+        """As a team's columns."""
+        columns = {name: getattr(self, name) for name in self.__struct_fields__ if name != "mode"}
+        return {"capture": self.mode, **{f"capture_{name}": value for name, value in columns.items()}}
+
+
 class TeamDoc(Struct, forbid_unknown_fields=True):
     """A team, known by its name."""
 
     name: Text
     priority: Priority | UnsetType = UNSET
     batches: bool | UnsetType = UNSET
+    capture: CaptureDoc | UnsetType = UNSET
     limits: list[LimitDoc] | UnsetType = UNSET
     budgets: list[BudgetDoc] | UnsetType = UNSET
 

@@ -153,7 +153,8 @@ class _Applier:
 
     def team(self, doc: TeamDoc, path: str) -> None:
         row = Team.objects.filter(name=doc.name).first() or Team(name=doc.name)
-        if not self.save(row, {"priority": doc.priority, "batches": doc.batches}, path):
+        kept = {} if doc.capture is UNSET else doc.capture.values()
+        if not self.save(row, {"priority": doc.priority, "batches": doc.batches, **kept}, path):
             self._refused.add((Team, doc.name))
 
     def _named_team(self, name: str, path: str) -> Team | None:

@@ -44,6 +44,7 @@ def export(rows: Rows | None = None) -> dict[str, Any]:
                 "name": team.name,
                 "priority": team.priority,
                 **({"batches": True} if team.batches else {}),
+                **({} if team.capture == "off" else {"capture": _capture(team)}),
                 **allowances.of(team_id=team.pk),
             }
             for team in sorted(rows[Team], key=lambda row: row.name)
@@ -153,4 +154,14 @@ def _key(row: ApiKey, team: str, allowances: Exported) -> dict[str, Any]:
         "expires_at": None if row.expires_at is None else row.expires_at.isoformat(),
         **({"priority": row.priority} if row.priority else {}),
         **allowances.of(key_id=row.pk),
+    }
+
+
+def _capture(team: Team) -> dict[str, Any]:
+    return {
+        "mode": team.capture,
+        "share": team.capture_share,
+        "days": team.capture_days,
+        "kilobytes": team.capture_kilobytes,
+        "patterns": team.capture_patterns,
     }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from datetime import datetime
 from typing import TypeVar, get_args
 
+from accounts.capture.setting import setting_of
 from dialects.types import ModelFacts
 from providers.crypto import Vault, VaultError
 from providers.kinds import KINDS
@@ -87,7 +88,8 @@ def compile_tables(tables: Tables, vault: Vault) -> Snapshot:
 
 def _team(row: Row) -> Team:
     # A kept file of an older version knows no more than the name.
-    return Team(id=row[0], name=_text(row[1]), batches=len(row) > 3 and row[3] is True)
+    capture = setting_of(*row[4:8]) if len(row) > 7 else None
+    return Team(id=row[0], name=_text(row[1]), batches=len(row) > 3 and row[3] is True, capture=capture)
 
 
 def _keys(

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal
 
+from accounts.capture.setting import Capturing
 from dialects.types import ModelFacts
 from providers.kinds import Kind
 from providers.wire import Timeouts
@@ -155,11 +156,13 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """Who a key belongs to. `batches`: its keys may make batches although limits or budgets hold for them."""
+    """Who a key belongs to. `batches`: its keys may make batches although limits or budgets hold for them.
+    `capture` None: nothing of its calls is kept but numbers and names."""
 
     id: int
     name: str
     batches: bool = False
+    capture: Capturing | None = None
 
 
 @dataclass(frozen=True, slots=True)

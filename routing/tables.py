@@ -29,6 +29,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "name",
         "priority",
         "batches",
+        "capture",
+        "capture_share",
+        "capture_kilobytes",
+        "capture_patterns",
     ),
     "key": (
         "id",

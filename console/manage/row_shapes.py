@@ -127,7 +127,18 @@ class Teams(serializers.ModelSerializer[Team]):
 
     class Meta:
         model = Team
-        fields = ("id", "name", "priority", "batches", "created")
+        fields = (
+            "id",
+            "name",
+            "priority",
+            "batches",
+            "capture",
+            "capture_share",
+            "capture_days",
+            "capture_kilobytes",
+            "capture_patterns",
+            "created",
+        )
         read_only_fields = ("created",)
 
 

@@ -8,7 +8,15 @@ from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from console.manage import config_views, draft_views, key_views, log_views, measure_views, sight_views
+from console.manage import (
+    capture_views,
+    config_views,
+    draft_views,
+    key_views,
+    log_views,
+    measure_views,
+    sight_views,
+)
 from console.manage.access import StaffSession, TokenAuthentication
 from console.manage.row_shapes import Budgets, Limits, Prices, Providers, Routes, Teams
 from console.manage.row_views import views_of
@@ -52,6 +60,8 @@ urlpatterns = [
     path("requests/<str:request_id>", log_views.RequestView.as_view()),
     path("audit", log_views.AuditView.as_view()),
     path("breakers", log_views.BreakersView.as_view()),
+    path("captures/<str:request_id>", capture_views.CaptureView.as_view()),
+    path("teams/<int:number>/forget-captures", capture_views.ForgetView.as_view()),
     path("measures", measure_views.MeasuresView.as_view()),
     path("measures/<int:number>/end", measure_views.MeasureEndView.as_view()),
     path("cache", log_views.CacheView.as_view()),

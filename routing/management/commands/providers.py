@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts.apps import hasher
+from accounts.models import Capture
 from providers.apps import vault
 from providers.crypto import VaultError
 from providers.kinds import KINDS
@@ -103,7 +104,7 @@ class Command(BaseCommand):
 
     def _rotate(self) -> None:
         """Each row by itself where it can be opened, so that one that cannot keeps none back."""
-        unreadable = []
+        unreadable = self._rotate_captures()
         with transaction.atomic():
             hold()
             changes: list[Change] = []
@@ -130,6 +131,22 @@ class Command(BaseCommand):
             raise CommandError(
                 "\n".join(["No configured key opens these; enter their secrets again:", *unreadable])
             )
+
+    def _rotate_captures(self) -> list[str]:
+        """What teams have captured. What cannot be opened, in words."""
+        done = lost = 0
+        for row in Capture.objects.order_by("pk").iterator(chunk_size=50):
+            try:
+                sealed = vault().reseal(row.sealed, row.owner)
+            except VaultError:
+                lost += 1
+                continue
+            if sealed != row.sealed:
+                # None if it is forgotten meanwhile.
+                done += Capture.objects.filter(pk=row.pk).update(sealed=sealed)
+        if done:
+            self.stdout.write(f"Captures: {done} re-encrypted.")
+        return [f"{lost} captured prompts, which their teams may forget"] if lost else []
 
     def _test(self, name: str) -> None:
         provider = Provider.objects.filter(name=name).first()
