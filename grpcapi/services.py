@@ -111,11 +111,15 @@ async def _abort(context: Context, said: status.Status) -> NoReturn:
     raise RuntimeError("abort returned")
 
 
-class Chat(services.ChatServiceServicer):
-    """Chat completions."""
+class _Servicer:
+    """What all of them make requests with."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+
+
+class Chat(_Servicer, services.ChatServiceServicer):
+    """Chat completions."""
 
     async def CreateChatCompletion(  # noqa: N802 - the proto's name
         self, request: pb.CreateChatCompletionRequest, context: Context
@@ -137,11 +141,8 @@ class Chat(services.ChatServiceServicer):
         )
 
 
-class Embeddings(services.EmbeddingServiceServicer):
+class Embeddings(_Servicer, services.EmbeddingServiceServicer):
     """Embeddings."""
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     async def CreateEmbeddings(  # noqa: N802 - the proto's name
         self, request: pb.CreateEmbeddingsRequest, context: Context
@@ -155,11 +156,8 @@ class Embeddings(services.EmbeddingServiceServicer):
         )
 
 
-class Models(services.ModelServiceServicer):
+class Models(_Servicer, services.ModelServiceServicer):
     """Models."""
-
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
 
     async def ListModels(  # noqa: N802 - the proto's name
         self, _request: pb.ListModelsRequest, context: Context

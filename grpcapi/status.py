@@ -71,21 +71,16 @@ def of_error(error: errors.GatewayError) -> Status:
 
 def unreadable(headers: Mapping[str, str]) -> Status:
     """An answer whose fields are not of the kinds that they have everywhere."""
-    said = {
-        "message": "The answer has no form that is known.",
-        "code": "upstream_error",
-        "type": "upstream_error",
-    }
-    return _status(502, said, headers, headers.get("x-request-id", ""))
+    return _bad_answer("upstream_error", "The answer has no form that is known.", headers)
 
 
 def broken(headers: Mapping[str, str]) -> Status:
     """A reply that ended without its end."""
-    said = {
-        "message": "The answer ended before it was whole.",
-        "code": "stream_ended",
-        "type": "upstream_error",
-    }
+    return _bad_answer("stream_ended", "The answer ended before it was whole.", headers)
+
+
+def _bad_answer(code: str, message: str, headers: Mapping[str, str]) -> Status:
+    said = {"message": message, "code": code, "type": "upstream_error"}
     return _status(502, said, headers, headers.get("x-request-id", ""))
 
 

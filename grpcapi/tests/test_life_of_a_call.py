@@ -31,6 +31,19 @@ def stream(client: Client, *more: tuple[str, str], **options: Any) -> Any:
     return client.open(client.chat.StreamChatCompletion, request, *more, **options)
 
 
+def under_way(client: Client, fake_upstream: FakeUpstream, *, streamed: bool) -> Any:
+    """A call whose answer has not ended, and does not."""
+    fake_upstream.script("", [Answer(events=4), Stall()] if streamed else [Stall()])
+    if streamed:
+        call = stream(client)
+        next(call)
+    else:
+        request = pb.CreateChatCompletionRequest(parameters=ASKED)
+        call = client.chat.CreateChatCompletion.future(request, metadata=client.metadata, timeout=60)
+    fake_upstream.wait_for(1)
+    return call
+
+
 def text_of(chunks: Any) -> str:
     return "".join(choice.delta.content for chunk in chunks for choice in chunk.choices)
 
@@ -66,14 +79,7 @@ def test_a_deadline_reaches_the_provider(
 def test_a_client_that_leaves_lets_the_provider_go(
     live: LiveGateway, fake_upstream: FakeUpstream, client: Client, streamed: bool
 ) -> None:
-    fake_upstream.script("", [Answer(events=4), Stall()] if streamed else [Stall()])
-    if streamed:
-        call = stream(client)
-        next(call)
-    else:
-        request = pb.CreateChatCompletionRequest(parameters=ASKED)
-        call = client.chat.CreateChatCompletion.future(request, metadata=client.metadata, timeout=60)
-    fake_upstream.wait_for(1)
+    call = under_way(client, fake_upstream, streamed=streamed)
     call.cancel()
     assert fake_upstream.wait_closed(fake_upstream.last)
     record = live.wait_record()
@@ -84,15 +90,7 @@ def test_a_client_that_leaves_lets_the_provider_go(
 def test_a_gateway_that_goes_down_says_so(
     live: LiveGateway, fake_upstream: FakeUpstream, client: Client, streamed: bool
 ) -> None:
-    fake_upstream.script("", [Answer(events=4), Stall()] if streamed else [Stall()])
-    request: Any
-    if streamed:
-        call = stream(client)
-        next(call)
-    else:
-        request = pb.CreateChatCompletionRequest(parameters=ASKED)
-        call = client.chat.CreateChatCompletion.future(request, metadata=client.metadata, timeout=60)
-    fake_upstream.wait_for(1)
+    call = under_way(client, fake_upstream, streamed=streamed)
     live.cut()
     with pytest.raises(grpc.RpcError) as caught:
         _ = list(call) if streamed else call.result()
