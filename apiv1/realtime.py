@@ -40,6 +40,8 @@ _LOOK_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 # Of more than any real query is made up.
 _MAX_QUERY = 4096
+# By these a provider finds another model than the one that was judged, or somebody else's call.
+_ELSEWHERE = frozenset({"deployment", "call_id"})
 # How the gateway closes what it ends.
 _REFUSED, _INTERNAL, _RESTART = 1008, 1011, 1012
 # A server that cannot answer a handshake with a status closes with it, in the range of applications.
@@ -61,6 +63,8 @@ class Realtime(CallView):
         if len(query) > _MAX_QUERY:
             raise bad_request("The query is too long.", "model")
         asked = dict(parse_qsl(query, keep_blank_values=True))
+        for name in _ELSEWHERE & asked.keys():
+            raise bad_request("It would lead elsewhere than to the model that is asked for.", name)
         body = {"model": asked.get("model", "")}
         parcel = Parcel(content_type="", method="GET", tail=f"?{query}")
         given = Given(orjson.dumps(body), body, time.monotonic(), parcel)

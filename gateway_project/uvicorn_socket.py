@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from gateway_project.limits import STALL_SECONDS
 
@@ -36,6 +37,17 @@ class Socket(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.logger = _Faults(_SILENT, {})  # type: ignore[assignment]  # as good as a logger
         self.conn.logger = _SILENT
+        # A message in pieces, as far as it is here.
+        self._grown = bytearray()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Pieces grow into one: the library lists them, and a list of tiny or empty ones has no bound."""
+        if self.frames:
+            self._grown = bytearray(self.frames.pop())
+        self._grown += event.data
+        if event.fin:
+            self.frames, self._grown = [bytes(self._grown)], bytearray()
+            self.send_receive_event_to_app()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -18,8 +18,8 @@ from providers.wire import Closed, UpstreamError, UpstreamRequest
 
 # As the servers allow: a piece of audio has 15 MiB at the most.
 MESSAGE_LIMIT = 16 * 1024 * 1024
-# Messages that wait here for who reads them; then the provider waits.
-_QUEUE = 16
+# Messages that wait here for who reads them; then the provider waits. Each may be of the longest.
+_QUEUE = 2
 # A peer that does not answer a ping so long is gone, and without pings nobody would notice.
 _PING_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0

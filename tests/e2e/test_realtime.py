@@ -87,6 +87,9 @@ async def test_messages_are_not_touched(gateway: Gateway) -> None:
         await socket.send(strange)
         await event(socket)
         assert gateway.fake.heard[0] == strange
+        await socket.send(["{", '"type":"session.update"', "", ', "session":{}', "}"])
+        await event(socket)
+        assert gateway.fake.heard[1] == '{"type":"session.update", "session":{}}', "pieces arrive as one"
         blob = bytes(range(256)) * 40_000
         await socket.send(blob)
         assert await socket.recv() == blob
@@ -109,6 +112,8 @@ async def test_a_key_among_the_protocols(gateway: Gateway) -> None:
         ({"query": "?model="}, 400, None),
         ({"query": f"?model={MODEL}&api_key=canary-in-a-query"}, 400, "key_in_url"),
         ({"query": "?model=sandbox"}, 400, "model_not_found"),
+        ({"query": f"?model={MODEL}&call_id=rtc_of_another_team"}, 400, None),
+        ({"query": f"?model={MODEL}&deployment=another-model"}, 400, None),
         ({"headers": {"Origin": "https://evil.example"}}, 403, "origin_not_allowed"),
         ({"query": "?model=" + "m" * 5000}, 400, None),
     ],
