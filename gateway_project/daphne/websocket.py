@@ -31,6 +31,17 @@ class WebSocket(WebSocketProtocol):
         super().onOpen()
 
     @override
+    def onMessageFrame(self, payload: Any) -> None:
+        # autobahn lists all frames of a message: of tiny and empty ones a list has no bound.
+        if not self.message_data:
+            super().onMessageFrame(payload)
+        elif not self.failedByMe:
+            if not isinstance(self.message_data[0], bytearray):
+                self.message_data = [bytearray(b"".join(self.message_data))]
+            for piece in payload:
+                self.message_data[0] += piece
+
+    @override
     def onClose(self, wasClean: bool, code: Any, reason: Any) -> None:
         # Before the handshake Daphne's own does not know its server yet.
         if hasattr(self, "server"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway_project.daphne.websocket import WebSocket
 from gateway_project.tests.daphne_wire import Served, Wire, ask, serving, until
 
 TEXT, CLOSE = 1, 8
@@ -115,3 +116,12 @@ async def test_it_is_told_that_the_server_goes_away() -> None:
             assert (kind, struct.unpack("!H", payload[:2])) == (CLOSE, (1001,))
             say(wire, CLOSE, payload[:2])
             assert served.said()[0] == ["stopped", "ended"]
+
+
+def test_a_message_of_countless_pieces_takes_no_more_than_it_says() -> None:
+    socket = WebSocket()
+    socket.failedByMe, socket.message_data = False, []
+    for piece in [b"a", b"", b"b", *[b""] * 1000, b"c"]:
+        socket.onMessageFrame([piece])
+    assert len(socket.message_data) == 1
+    assert b"".join(socket.message_data) == b"abc"
