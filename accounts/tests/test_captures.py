@@ -17,7 +17,6 @@ from accounts.audit import AuditEntry
 from accounts.capture import keep, writer
 from accounts.capture.setting import Capturing, Taken
 from accounts.capture.writer import CaptureWriter, stored
-from accounts.keys import issue
 from accounts.models import Capture, Team
 from providers.crypto import Vault, VaultError
 
@@ -49,7 +48,7 @@ def count(registry: CollectorRegistry, reason: str) -> float:
 @pytest.mark.parametrize(
     "secret",
     [
-        issue(),
+        "gw-JdJaUPO8MN70Ko4iMul1jTiUCAJj8wRfkXrW2RC3D4xKVRJINwK0anPWU",
         "sk-ant-api03-abcdefghijklmnop",
         "gsk_abcdefghijklmnop",
         "AKIAABCDEFGHIJKLMNOP",
