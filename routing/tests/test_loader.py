@@ -19,7 +19,7 @@ from providers.models import CatalogueModel, Credential, Provider
 from providers.wire import Timeouts
 from routing import tables
 from routing.loader import build_snapshot
-from routing.models import CachePurge, Route, Target
+from routing.models import CachePurge, Measure, Route, Target
 from routing.revisions import publish
 from routing.snapshot import Price, Snapshot
 from tests.support.rows import SECRET, make_credential, make_key, make_provider, make_route
@@ -299,5 +299,17 @@ def test_postgresql_refuses_the_values_that_sqlite_takes() -> None:
 
 def test_the_models_read_are_all_that_steer() -> None:
     """A new table that steers must be read, or the snapshot lies."""
-    steering = {ApiKey, Budget, CachePurge, CatalogueModel, Credential, Limit, Provider, Route, Target, Team}
+    steering = {
+        ApiKey,
+        Budget,
+        CachePurge,
+        CatalogueModel,
+        Credential,
+        Limit,
+        Measure,
+        Provider,
+        Route,
+        Target,
+    }
+    steering |= {Team}
     assert len(set(tables.Tables.__struct_fields__) - {"revision", "unread"}) == len(steering)
