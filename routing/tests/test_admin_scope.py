@@ -296,7 +296,8 @@ def test_every_page_with_a_team_is_of_ones_teams_or_is_configuration() -> None:
         if {"team", "team_id"} & {field.name for field in model._meta.fields}
     }
     assert {label for label, scoped in with_team.items() if scoped} == {
-        "accounts.Capture", "accounts.RequestEntry", "accounts.UsageDay", "routing.SemanticEvent", "routing.OwnedObject",
+        "accounts.Capture", "accounts.RequestEntry", "accounts.UsageDay", "routing.SemanticEvent",
+        "routing.OwnedObject",
     }  # fmt: skip
     # As docs/ledger.md says: who may look at these sees every team's.
     assert {label for label, scoped in with_team.items() if not scoped} == {
