@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sized
 from datetime import UTC, date, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
+
+from accounts.rounds import Rounds
 
 logger = logging.getLogger(__name__)
 
@@ -55,30 +56,17 @@ class TableWriter(Generic[G]):
         self._what = what
         self._book = book
         self._table = table
-        self._interval = interval
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds(f"writer of {what}", self._write, interval)
         self._swept: date | None = None
         self._well = True
 
     def start(self) -> None:
         """Begin. Starting twice is starting once."""
-        if self._thread is None:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name=f"writer of {self._what}", daemon=True)
-            self._thread.start()
+        self._rounds.start()
 
     def stop(self, wait: float = 2.0) -> None:
         """Write what is left and end; wait at most `wait` seconds for it. Blocks."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stop.set()
-            thread.join(wait)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            self._write()
-        self._write()
+        self._rounds.stop(wait)
 
     def _write(self) -> None:
         gathered = self._book.take()

@@ -19,6 +19,7 @@ from accounts.capture.joined import joined
 from accounts.capture.redact import Redactor, describe
 from accounts.capture.rows import Capture, CaptureCut, owner
 from accounts.capture.setting import Taken
+from accounts.rounds import Rounds
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ class CaptureWriter:
         self, seal: Callable[[str, str], str], registry: CollectorRegistry, interval: float = INTERVAL
     ) -> None:
         self._seal = seal
-        self._interval = interval
         self._written = Counter("gateway_captures_written", "Captures in the database.", registry=registry)
         self._dropped = Counter(
             "gateway_captures_dropped",
@@ -51,8 +51,8 @@ class CaptureWriter:
         self._lock = threading.Lock()
         self._line: deque[Taken] = deque()
         self._held = 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds("capture-writer", self._round, interval)
+        self._well = True
         self._pruned = 0.0
 
     def put(self, taken: Taken) -> None:
@@ -77,34 +77,30 @@ class CaptureWriter:
 
     def start(self) -> None:
         """Begin. Starting twice is starting once."""
-        if self._thread is None:
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._run, name="capture-writer", daemon=True)
-            self._thread.start()
+        self._rounds.start()
 
     def stop(self, wait: float = 2.0) -> None:
         """Write what is left and end; wait at most `wait` seconds for it. Blocks."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stop.set()
-            thread.join(wait)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            self._round()
-        self._round()
+        self._rounds.stop(wait)
 
     def _round(self) -> None:
+        wrote = False
         try:
             while self.write_some():
-                pass
+                wrote = True
             if time.monotonic() - self._pruned >= PRUNE_SECONDS or not self._pruned:
                 self._pruned = time.monotonic()
                 keep.prune()
         except Exception as error:  # noqa: BLE001 - a background loop: whatever it is, calls go on
-            # The type alone: a driver's text may quote what it was given.
-            logger.error("captures cannot be written: %s", type(error).__name__)  # noqa: TRY400 - as above
-        finally:
+            if self._well:
+                # The type alone: a driver's text may quote what it was given.
+                logger.error("captures cannot be written: %s", type(error).__name__)  # noqa: TRY400 - an outage must not fill the log with traces
+            self._well = wrote = False
+        if wrote and not self._well:
+            logger.warning("captures can be written again")
+        self._well = self._well or wrote
+        if not wrote:
+            # Kept from batch to batch, and not where none follows.
             connections.close_all()
 
     def write_some(self) -> int:

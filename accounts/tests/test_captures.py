@@ -181,6 +181,41 @@ def test_while_the_database_is_away_they_are_dropped_and_counted(monkeypatch: py
 
 
 @pytest.mark.django_db
+def test_an_outage_is_told_once_and_its_end_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = CaptureWriter(VAULT.seal, CollectorRegistry())
+    monkeypatch.setattr(
+        writer.connections, "close_all", lambda: None
+    )  # the test's own connection is among them
+
+    def away(*_: Any, **__: Any) -> None:
+        raise DatabaseError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Capture.objects, "bulk_create", away)
+        for _ in range(3):
+            made.put(taken())
+            made._round()
+            made._round()
+    made.put(taken(name="req_2"))
+    made._round()
+    told = [record.getMessage() for record in caplog.records if record.name == "accounts.capture.writer"]
+    assert told == ["captures cannot be written: DatabaseError", "captures can be written again"]
+
+
+@pytest.mark.usefixtures("database")
+def test_the_thread_writes_what_is_left_when_it_ends() -> None:
+    made = CaptureWriter(VAULT.seal, CollectorRegistry(), interval=3600)
+    team = Team.objects.create(name="crew")
+    made.start()
+    made.put(taken(team_id=team.pk))
+    assert not Capture.objects.exists()
+    made.stop(10)
+    assert Capture.objects.get().request_id == "req_1"
+
+
+@pytest.mark.django_db
 def test_they_are_kept_as_long_as_the_team_says_and_no_longer_than_it() -> None:
     team = Team.objects.create(name="crew", capture_days=2)
     now = timezone.now()
