@@ -22,6 +22,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from accounts.capture.setting import COLUMNS
 from accounts.issuing import draw
 from accounts.models import ApiKey, Team
 from accounts.rights import Action, may
@@ -35,16 +36,7 @@ class TeamAdmin(ModelAdmin):
 
     list_display = ("name", "active_keys", "route_count", "created")
     search_fields = ("name",)
-    fields = (
-        "name",
-        "priority",
-        "batches",
-        "capture",
-        "capture_share",
-        "capture_days",
-        "capture_kilobytes",
-        "capture_patterns",
-    )
+    fields = ("name", "priority", "batches", *COLUMNS)
     csv_fields: tuple[str, ...] = ("name", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 from dialects.types import JsonObject
 
 Mode = Literal["all", "errors", "share"]
+# A team's columns that say it, as its pages show them.
+COLUMNS = ("capture", "capture_share", "capture_days", "capture_kilobytes", "capture_patterns")
 # A stream says each few letters in an event of its own, so it is taken longer than what is kept of it.
 _OVERHEAD = 8
 MOST_TAKEN = 2 << 20

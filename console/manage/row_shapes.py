@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.capture.setting import COLUMNS
 from accounts.models import Budget, Limit, Team
 from providers.apps import breakers
 from providers.models import CatalogueModel, Credential, Provider
@@ -127,18 +128,7 @@ class Teams(serializers.ModelSerializer[Team]):
 
     class Meta:
         model = Team
-        fields = (
-            "id",
-            "name",
-            "priority",
-            "batches",
-            "capture",
-            "capture_share",
-            "capture_days",
-            "capture_kilobytes",
-            "capture_patterns",
-            "created",
-        )
+        fields = ("id", "name", "priority", "batches", *COLUMNS, "created")
         read_only_fields = ("created",)
 
 
