@@ -96,12 +96,11 @@ class CaptureWriter:
                 # The type alone: a driver's text may quote what it was given.
                 logger.error("captures cannot be written: %s", type(error).__name__)  # noqa: TRY400 - an outage must not fill the log with traces
             self._well = wrote = False
+        finally:
+            connections.close_all()
         if wrote and not self._well:
             logger.warning("captures can be written again")
         self._well = self._well or wrote
-        if not wrote:
-            # Kept from batch to batch, and not where none follows.
-            connections.close_all()
 
     def write_some(self) -> int:
         """Write a batch. How many were taken from the line; 0: it is empty. Raises DatabaseError."""
