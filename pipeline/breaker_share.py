@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import logging
 from collections.abc import Iterable
 
 from pipeline.live import LiveState
 from pipeline.redis_link import CONNECT_SECONDS, RedisLink, Step
 from pipeline.redis_scripts import Script
+from pipeline.repeating import Repeating
 from pipeline.slots import Place
-
-logger = logging.getLogger(__name__)
 
 # How long others go on asking a target that one replica has given up. Asking Redis more often would cost
 # more than the few attempts that it saves.
@@ -62,20 +59,17 @@ class BreakerShare:
     def __init__(self, live: LiveState, link: RedisLink, interval: float = INTERVAL) -> None:
         self._live = live
         self._link = link
-        self._interval = interval
         # What was said last of each place: openings, 0 for closed.
         self._said: dict[Place, int] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._repeating = Repeating("sharing breakers", self.exchange, interval)
 
     def start(self) -> None:
         """Begin on the running loop."""
-        self._task = asyncio.create_task(self._run())
+        self._repeating.start()
 
     async def stop(self) -> None:
         """End it and close the connections."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._repeating.stop()
         await self._link.aclose()
 
     async def exchange(self) -> None:
@@ -89,14 +83,6 @@ class BreakerShare:
         heard = answers[0]
         if isinstance(heard, list):
             self._hear(heard)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.exchange()
-            except Exception:  # a background loop
-                logger.exception("breakers could not be shared")
-            await asyncio.sleep(self._interval)
 
     def _news(self) -> Iterable[tuple[Place, int, int]]:
         """What has changed here: place, milliseconds it is still open, openings."""

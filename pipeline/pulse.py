@@ -31,12 +31,12 @@ class Row(Struct):
     surface: str
     team: str
     key: str
-    model: str
-    route: str
-    provider: str
     status: int
     code: str
-    ms: float
+    model: str = ""
+    route: str = ""
+    provider: str = ""
+    ms: float = 0.0
     first_ms: float | None = None
     tokens: int = 0
     cost: int | None = None
@@ -146,12 +146,8 @@ class PulseBook:
                     surface=refusal.surface,
                     team=refusal.team,
                     key=refusal.key_prefix,
-                    model="",
-                    route="",
-                    provider="",
                     status=refusal.status,
                     code=refusal.code,
-                    ms=0.0,
                 )
             )
 

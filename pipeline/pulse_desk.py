@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,8 +10,7 @@ import msgspec
 
 from pipeline.pulse import Now, Pulse, PulseBook, Second
 from pipeline.pulse_boards import Board
-
-logger = logging.getLogger(__name__)
+from pipeline.repeating import Repeating
 
 INTERVAL = 1.0
 # A page that takes nothing for so many seconds gets the newest then.
@@ -40,21 +38,18 @@ class Desk:
         self._book = book
         self._board = board
         self._now = now
-        self._interval = interval
         self._watchers: set[asyncio.Queue[Beat]] = set()
         # The last second that was heard of each process.
         self._heard: dict[str, int] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._repeating = Repeating("telling live traffic", self.beat, interval)
 
     def start(self) -> None:
         """Begin on the running loop."""
-        self._task = asyncio.create_task(self._run())
+        self._repeating.start()
 
     async def stop(self) -> None:
         """End it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._repeating.stop()
         await self._board.aclose()
 
     @contextmanager
@@ -82,14 +77,6 @@ class Desk:
         if pulse is not None:
             pulses[pulse.process] = pulse
         self._hand_out(self._news(pulses, alone=alone))
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.beat()
-            except Exception:  # a background loop
-                logger.exception("live traffic could not be told")
-            await asyncio.sleep(self._interval)
 
     def _news(self, pulses: dict[str, Pulse], *, alone: bool) -> Beat:
         seconds = [
