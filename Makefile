@@ -21,8 +21,9 @@ run: venv ## set everything up and start the gateway on http://127.0.0.1:8080
 	@exec $(PY) manage.py serve
 
 .PHONY: test
-test: venv-dev ## run all tests, with a real Valkey, PostgreSQL and Chromium
+test: venv-dev ## run all tests, with a real Valkey, PostgreSQL, Chromium and Prometheus
 	@scripts/browser.sh
+	@scripts/prometheus.sh
 	$(call step,tests)
 	@$(PY) -m pytest $(BESIDE) $(ARGS)
 
