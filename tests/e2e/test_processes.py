@@ -14,6 +14,7 @@ from typing import Any
 import anthropic
 import httpx2
 import openai
+import psutil
 import pytest
 
 from accounts.keys import display_prefix
@@ -360,3 +361,29 @@ def test_several_workers_answer_the_sdks_and_hear_of_edits(fake_upstream: FakeUp
                 answer = client.chat.completions.create(model=MODELS[kind], messages=user("say:well"))
             assert answer.choices[0].message.content == "well"
         assert gateway.end() == 0
+
+
+def test_metrics_are_the_sum_of_all_workers(fake_upstream: FakeUpstream) -> None:
+    """Whichever worker is asked, and when one of them has died since."""
+    with Served(None, **settings(fake_upstream, LLM_GATEWAY_WORKERS="2")) as gateway:
+        key = gateway.manage("keys", "issue", "--team", "crew").strip()
+        head = {"x-api-key": key}
+
+        def known() -> bool:
+            asked = [httpx2.get(gateway.url + "/v1/models", headers=head) for _ in range(8)]
+            return {reply.status_code for reply in asked} == {200}
+
+        def counted() -> set[float]:
+            pages = [httpx2.get(gateway.url + "/metrics").text for _ in range(8)]
+            return {_count(page, "gateway_requests_total", surface="chat", status="200") for page in pages}
+
+        wait(known)
+        body = {"model": "sandbox", "messages": user("hello")}
+        for _ in range(24):
+            reply = httpx2.post(gateway.url + "/v1/chat/completions", headers=head, json=body)
+            assert reply.status_code == 200
+        wait(lambda: counted() == {24.0})
+        worker = psutil.Process(gateway.pid).children()[0]
+        worker.kill()
+        wait(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+        wait(lambda: counted() == {24.0})
