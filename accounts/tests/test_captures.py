@@ -186,7 +186,7 @@ def test_an_outage_is_told_once_and_its_end_too(
 ) -> None:
     made = CaptureWriter(VAULT.seal, CollectorRegistry())
     monkeypatch.setattr(
-        writer.connections, "close_all", lambda: None
+        "accounts.capture.writer.connections.close_all", lambda: None
     )  # the test's own connection is among them
 
     def away(*_: Any, **__: Any) -> None:
