@@ -42,6 +42,8 @@ PAGES = (
     "/manage/v1/docs",
 )
 
+_GROUND = "getComputedStyle(document.body).backgroundColor"
+
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
@@ -156,14 +158,14 @@ def test_every_page_fits_in_light_and_dark(gateway: Served, chromium: Browser, w
     with an_operator(gateway, chromium) as page:
         page.set_viewport_size({"width": width, "height": 900})
         for address in PAGES:
+            reply = page.goto(address)
+            assert reply is not None
+            assert reply.status == 200, address
             for scheme, seen in grounds.items():
                 page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-                reply = page.goto(address)
-                assert reply is not None
-                assert reply.status == 200, address
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, (address, scheme)
                 if address.startswith("/admin/"):
-                    seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+                    seen.add(page.evaluate(_GROUND))
     assert len(grounds["light"]) == len(grounds["dark"]) == 1, grounds
     assert grounds["light"] != grounds["dark"]
 

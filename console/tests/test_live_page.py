@@ -102,6 +102,7 @@ def test_an_operator_watches_drains_and_freezes(gateway: Served, fake_upstream: 
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("gateway", ["daphne"], indirect=True)
 @pytest.mark.timeout(240)
 def test_the_page_works_by_keyboard_and_tells_when_it_is_over(gateway: Served) -> None:
     with a_chromium() as chromium, an_operator(gateway, chromium) as page:
