@@ -8,7 +8,9 @@ IMAGE ?= llm-gateway
 # More words for pytest, for example: make test ARGS="-k stream -x", or ARGS="-n0 --pdb" in one process
 ARGS ?=
 # Files side by side, each file's tests in one process. A process that dies is not started again.
-BESIDE := -n logical --maxprocesses 4 --dist loadfile --max-worker-restart 0
+# One more than there are processors, for tests mostly wait; more than five would want too much memory.
+WORKERS := $(shell n=$$(( $$(getconf _NPROCESSORS_ONLN) + 1 )); echo $$(( n < 5 ? n : 5 )))
+BESIDE := -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
 step = @printf '==> %s\n' "$(1)"
 
