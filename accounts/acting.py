@@ -44,6 +44,13 @@ def acting() -> Acting | None:
     return _acting.get()
 
 
+def acting_id() -> int | None:
+    """The id of the user who asks; None: a command, or nobody is known."""
+    now = acting()
+    user: Any = getattr(now.request, "user", None) if now else None
+    return user.pk if user is not None and user.is_authenticated else None
+
+
 class KnowsWhoActs(MiddlewareMixin):
     """Remembers each request while it is answered."""
 

@@ -203,6 +203,8 @@ class ApiKey(models.Model):
 
     # The key itself, in memory only, on the row that has just been issued in the admin.
     issued_key: str | None = None
+    # Beside it: what it awaits before it works.
+    approval: object = None
 
     class Meta:
         verbose_name = "API key"

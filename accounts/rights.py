@@ -16,6 +16,7 @@ class Action(StrEnum):
     READ_REVISIONS = "read revisions"
     READ_DRAFTS = "read drafts"
     EDIT_DRAFTS = "edit, publish and drop drafts"
+    APPROVE = "approve and reject risky changes of others"
     TAKE_BACK = "take revisions back"
     LINT = "check the configuration"
     EXPLAIN = "explain a request"
@@ -65,6 +66,7 @@ NEEDS: Mapping[Action, tuple[str, ...]] = {
     Action.READ_REVISIONS: ("routing.view_revision",),
     Action.READ_DRAFTS: ("routing.view_draft",),
     Action.EDIT_DRAFTS: ("routing.change_draft",),
+    Action.APPROVE: ("routing.view_draft", "routing.approve_changes"),
     Action.TAKE_BACK: ("routing.change_revision",),
     Action.LINT: _CONFIG,
     Action.EXPLAIN: ("routing.view_route", "accounts.view_apikey"),

@@ -70,7 +70,7 @@ _OWNER = (
     | _all("delete", "accounts.team", "accounts.apikey")
     | _all("view change", "accounts.managementtoken")
     | _all("view", "admin.logentry", "accounts.auditentry", "accounts.capture")
-    | {"routing.view_semantic_prompts"}
+    | {"routing.view_semantic_prompts", "routing.approve_changes"}
 )
 # Who sees requests and usage sees those of his teams, unless he may see every team's. Users and groups are
 # the superusers' alone: who may change a user may make himself one.

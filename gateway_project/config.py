@@ -56,6 +56,7 @@ class Config:
     cache_redis_url: str | None = field(repr=False)
     public_url: str | None
     cors_origins: tuple[str, ...]
+    approval: frozenset[str]
     providers: Mapping[str, ProviderValues]
     default_provider: str | None
     document: Any = field(repr=False)

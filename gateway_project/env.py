@@ -15,10 +15,11 @@ from environ import Env
 from accounts.keys import WeakKeyError, check_chosen
 from gateway_project.config import Config, GrpcSettings, ProviderValues
 from gateway_project.otel_env import trace_settings
-from gateway_project.secrets import Secrets, WeakSecretError, check_strength, master_secret
+from gateway_project.secrets import Secrets, WeakSecretError, check_password, check_strength, master_secret
 from pipeline.redis_address import RedisAddressError, check_address
 from providers.base_urls import BaseUrlError, check_base_url
 from routing.configfile import ConfigError, load_yaml, secret_of
+from routing.risks import checked_groups, groups_named
 
 PREFIX = "LLM_GATEWAY_"
 # The plain names that the SDKs read serve too, after ours.
@@ -26,6 +27,7 @@ _PLAIN_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 SEEDED = ("openai", "anthropic", "ollama")
 NAMES = (
     "ADMIN_PASSWORD",
+    "APPROVAL",
     "BOOTSTRAP_KEY",
     "CACHE_MB",
     "CACHE_REDIS_URL",
@@ -76,6 +78,7 @@ SERVER_FIELDS = {
     "redis_url": "REDIS_URL",
     "public_url": "PUBLIC_URL",
     "cors_origins": "CORS_ORIGINS",
+    "approval": "APPROVAL",
     "max_calls": "MAX_CALLS",
     "memory_mb": "MEMORY_MB",
     "cache_mb": "CACHE_MB",
@@ -166,12 +169,14 @@ class _Reader:
             "cache_redis_url": cache_redis_url or redis_url,
             "public_url": self._url("PUBLIC_URL", ("http", "https")),
             "cors_origins": self._origins("CORS_ORIGINS"),
+            # Two people for everything risky is a rule that a deployment makes for itself.
+            "approval": groups_named(self._checked("APPROVAL", checked_groups, ValueError) or ""),
             "providers": providers,
             "default_provider": self._default_provider(),
             "document": self._document,
             "environ": self._environ,
             "bootstrap_key": self._checked("BOOTSTRAP_KEY", check_chosen, WeakKeyError),
-            "admin_password": self._checked("ADMIN_PASSWORD", _password, ValueError),
+            "admin_password": self._checked("ADMIN_PASSWORD", check_password, ValueError),
             "metrics_token": self._text("METRICS_TOKEN"),
             "traces": trace_settings(self._environ, self.problems),
             "grpc": self._grpc(),
@@ -384,14 +389,6 @@ class _Reader:
         if named is None and isinstance(self._providers().get("default"), str):
             named = self._providers()["default"]
         return None if named is None else named.strip()
-
-
-def _password(text: str) -> str:
-    # Django's own validators judge passwords that people choose in the admin; this is the floor for one that
-    # a file or an orchestrator sets.
-    if len(text) < 8:
-        raise ValueError("a password needs at least 8 characters")
-    return text
 
 
 def from_process() -> Config:

@@ -1,4 +1,4 @@
-"""One master secret, and the three keys that are derived from it."""
+"""One master secret, and the three keys that are derived from it; and what an admin's password must be."""
 
 from __future__ import annotations
 
@@ -89,3 +89,11 @@ def _make(path: Path) -> str:
 def _derive(master: str, label: bytes, length: int) -> bytes:
     kdf = HKDF(algorithm=SHA256(), length=length, salt=b"llm-gateway", info=label)
     return kdf.derive(master.encode())
+
+
+def check_password(text: str) -> str:
+    """The admin's password as a file or an orchestrator sets it. Raises ValueError."""
+    # Django's own validators judge passwords that people choose in the admin; this is the floor.
+    if len(text) < 8:
+        raise ValueError("a password needs at least 8 characters")
+    return text

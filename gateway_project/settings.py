@@ -71,6 +71,7 @@ MIDDLEWARE = [
     "accounts.acting.KnowsWhoActs",
     "django.contrib.messages.middleware.MessageMiddleware",
     "routing.frozen_page.FrozenPage",
+    "routing.approval_page.ApprovalPage",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",

@@ -102,7 +102,8 @@ def equip(config: Config) -> None:
     """Hand the admin and the commands what they need of the secrets."""
     cast(ProvidersConfig, apps.get_app_config("providers")).vault = Vault(config.secrets.vault_keys)
     cast(AccountsConfig, apps.get_app_config("accounts")).hasher = KeyHasher(*config.secrets.peppers)
-    cast(RoutingConfig, apps.get_app_config("routing")).own_addresses = _own_addresses(config)
+    routing = cast(RoutingConfig, apps.get_app_config("routing"))
+    routing.own_addresses, routing.approval = _own_addresses(config), config.approval
 
 
 def _own_addresses(config: Config) -> list[tuple[str, int]]:

@@ -18,9 +18,11 @@ from django.utils import timezone
 from accounts.admin_base import BoundedLookups, is_id
 from accounts.rights import Action, may
 from accounts.scope import teams_of
+from routing.admin_approvals import ANSWERS, publish_here
+from routing.approvals import asked, may_answer
 from routing.apps import own_addresses
 from routing.draft_mode import draft_of, enter, leave
-from routing.draft_ways import Sight, begin, decide, drop, open_draft, publish_draft, seen, words_of
+from routing.draft_ways import Sight, begin, decide, drop, open_draft, seen, words_of
 from routing.drafts import DraftError
 from routing.findings import Finding
 from routing.history import STEERING, Place, present
@@ -84,8 +86,6 @@ class DraftAdmin(BoundedLookups):
             raise PermissionDenied
         draft = get_object_or_404(Draft, pk=object_id if is_id(object_id) else 0)
         if request.method == "POST":
-            if not self.has_change_permission(request):
-                raise PermissionDenied
             return self._do(request, draft)
         user: Any = request.user
         context = {
@@ -99,12 +99,19 @@ class DraftAdmin(BoundedLookups):
         }
         if draft.standing:
             context |= _shown(user, seen(draft))
+            context |= _to_answer(user, draft)
         return TemplateResponse(request, "admin/routing/draft/draft.html", context)
 
     def _do(self, request: HttpRequest, draft: Draft) -> HttpResponse:
         user: Any = request.user
         said = request.POST.get("do", "")
         try:
+            if said in ANSWERS:
+                # Who may is asked there: it takes another right, and not everybody who has it.
+                ANSWERS[said](request, draft)
+                return self._back(draft)
+            if not self.has_change_permission(request):
+                raise PermissionDenied
             if said == "edit" and draft.standing:
                 enter(request, draft)
                 messages.success(request, f"What you save from now on goes into the draft {draft}.")
@@ -117,11 +124,7 @@ class DraftAdmin(BoundedLookups):
             elif said in ("mine", "theirs"):
                 decide(draft, _place(request.POST.get("place", "")), mine=said == "mine")
             elif said == "publish":
-                words = (request.POST.get("reason", "").strip(), request.POST.get("seen", "-"))
-                number = publish_draft(draft, user, *words)
-                if draft_of(request) is None:
-                    leave(request)
-                messages.success(request, f"Published as revision {number}. Taking that back undoes it.")
+                publish_here(request, draft)
         except DraftError as error:
             for problem in error.problems:
                 messages.error(request, problem)
@@ -150,6 +153,17 @@ def _shown(user: Any, sight: Sight) -> dict[str, Any]:
     if sight.rehearsal is not None and may(user, Action.READ_REQUESTS):
         shown["impact"] = sections(preview(sight.rehearsal, teams_of(user)))
     return shown
+
+
+def _to_answer(user: Any, draft: Draft) -> dict[str, Any]:
+    """Whether somebody is to approve it, and what was said the last time."""
+    approval = asked(draft)
+    return {
+        "asked": approval,
+        "answers": approval is not None and may_answer(draft, approval, user),
+        "withdraws": approval is not None and (approval.asker == user.pk or may(user, Action.EDIT_DRAFTS)),
+        "last": draft.approvals.exclude(state="asked").first(),
+    }
 
 
 def _findings(sight: Sight) -> tuple[list[Finding], int]:

@@ -22,6 +22,8 @@ from accounts.models import ApiKey
 from accounts.rights import Action, may
 from providers.models import Credential
 from routing.admin_base import CsvExport, Published
+from routing.approval_gate import NeedsApprovalError
+from routing.approval_page import kept
 from routing.keys import rotate_key
 from routing.models import Route
 
@@ -76,6 +78,8 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
         overlap = timedelta(hours=int(form.cleaned_data["overlap"]))
         try:
             issued = rotate_key(row, overlap, user.get_username())
+        except NeedsApprovalError as error:
+            return self._held_back(request, error, error.shown.row, error.shown.key)
         except KeyStateError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(reverse("admin:accounts_apikey_change", args=(row.pk,)))
@@ -83,6 +87,36 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
         LogEntry.objects.log_actions(user.pk, [row], CHANGE, words, single_object=True)
         issued.row.issued_key = issued.key
         return self.issued_page(request, issued.row)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """A new key that is held back is shown all the same, now or never."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except NeedsApprovalError as error:
+            new = getattr(request, _NEW, None)
+            if new is None:
+                raise
+            return self._held_back(request, error, new, new.issued_key)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: Any) -> None:
+        super().save_model(request, obj, form, change)
+        if not change:
+            setattr(request, _NEW, obj)
+
+    def _held_back(
+        self, request: HttpRequest, error: NeedsApprovalError, row: ApiKey, key: str | None
+    ) -> HttpResponse:
+        approval = kept(request, error)
+        if approval is None:
+            return HttpResponseRedirect(request.get_full_path())
+        row.issued_key, row.approval = key, approval
+        return self.issued_page(request, row)
 
     @admin.display(description="Last used")
     def last_used(self, obj: Any) -> str:
@@ -117,6 +151,7 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
         return super().sample_model(key)
 
 
+_NEW = "_new_key"
 _USE = ("last_used", "safe_to_revoke")
 _KIN = ("replaces_key", "replaced_by")
 

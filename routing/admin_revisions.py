@@ -30,10 +30,10 @@ from routing.row_names import name
 class RevisionAdmin(BoundedLookups):
     """Revisions to read and to go back to: nobody adds, changes or deletes one."""
 
-    list_display = ("number", "created", "author", "reason")
+    list_display = ("number", "created", "author", "approved_by", "reason")
     list_filter = ("author", "created")
     search_fields = ("reason", "author")
-    fields = ("number", "created", "author", "reason", "changes")
+    fields = ("number", "created", "author", "approved_by", "reason", "changes")
     readonly_fields = fields
     list_per_page = 50
     actions_detail = ("take_back", "go_back")

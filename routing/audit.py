@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from accounts.audit import AuditEntry, differences, entry
+from accounts.audit import REPLACED, AuditEntry, differences, entry
 from routing.history import SECRET, Recorded
 from routing.row_names import name
 
@@ -19,7 +19,9 @@ def audit(number: int, why: tuple[str, str], recorded: Recorded, summary: Sequen
     """Write down what revision `number` changed; `why`: its author and reason. What the history cannot tell
     (the first revision; what is no row of it) is told as whoever published says."""
     author, reason = why
-    rows = list(_of_rows(recorded) if recorded.known and recorded.changed else _of_summary(summary))
+    # Secrets that were only sealed anew are told as whoever did so says.
+    told = recorded.known and any(before != after for before, after in recorded.changed.values())
+    rows = list(_of_rows(recorded) if told else _of_summary(summary))
     if len(rows) > _MOST:
         rows = [entry(f"{len(rows)} rows", "changed")]
     for row in rows:
@@ -34,6 +36,8 @@ def _of_rows(recorded: Recorded) -> Iterable[AuditEntry]:
             action = "revoked"
         states = [{place: after or before or {}}, recorded.now]
         changes = differences(before, after, HIDDEN)
+        if place in recorded.replaced:
+            changes["secret"] = REPLACED
         # Else only the columns are others: a newer version has added one.
         if changes or action != "changed":
             yield entry(name(place, *states), action, changes)

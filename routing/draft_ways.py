@@ -12,18 +12,21 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.acting import acting_id
 from accounts.audit import entry
 from providers.apps import vault
 from providers.models import Credential, Provider
-from routing.drafts import MARK, Clash, DraftError, Laid, drafting, lay, looked_at, standing_rows
+from routing.drafts import Clash, DraftError, Laid, answer, drafting, lay, looked_at, touch
 from routing.history import SECRET, STEERING, Place, State
 from routing.loader import build_snapshot
 from routing.models import Route, check_targets
+from routing.models_approvals import ASKED, WITHDRAWN
 from routing.models_drafts import DROPPED, OPEN, PUBLISHED, Draft, DraftRow
 from routing.rehearsal import Rehearsal
 from routing.revisions import Change, describe, hold, latest, publish
 from routing.row_names import name
 from routing.snapshot import Snapshot
+from routing.standing import MARK, standing_rows
 
 _UNSAID = (SECRET["credential"] - {"entered_for"}) | {"digest", "webhook_url", MARK}
 
@@ -50,7 +53,9 @@ class Sight:
 
 def begin(title: str, author: str, note: str = "") -> Draft:
     """A new draft. Raises ValidationError."""
-    draft = Draft(name=title, note=note, author=author[:150], base=latest())
+    who = acting_id()
+    editors = None if who is None else [who]
+    draft = Draft(name=title, note=note, author=author[:150], base=latest(), editors=editors)
     draft.full_clean()
     draft.save()
     entry(f"draft {draft}", "added", {"note": ["", note]} if note else {}, author).save()
@@ -80,7 +85,7 @@ def seen(draft: Draft) -> Sight:
         rehearsal = Rehearsal(build_snapshot(vault()))
         try:
             with looked_at(draft) as laid:
-                sight = _sight(laid)
+                sight = sight_of(laid)
                 rehearsal.after = build_snapshot(vault())
         except DraftError as error:
             return Sight(problems=error.problems)
@@ -101,19 +106,17 @@ def publish_draft(draft: Draft, user: Any, reason: str, print_: str = "") -> int
     with transaction.atomic():
         hold()
         draft.refresh_from_db()
-        _must_stand(draft)
+        must_stand(draft)
         laid = lay(draft)
-        sight = _sight(laid)
-        if not sight.changes:
-            raise DraftError(["Nothing in it differs from how it is."])
-        if sight.clashes or sight.problems:
-            raise DraftError([*(words_of(each, laid.now) for each in sight.clashes), *sight.problems])
+        sight = sight_of(laid)
+        if problems := stands_in_its_way(sight, laid):
+            raise DraftError(problems)
         if print_ and print_ != sight.print_:
             raise DraftError(["It has changed since you looked at it: look again."])
         if user is not None:
             check_rights(user, laid)
         number = publish(author, reason or f"draft {draft}", sight.changes)
-        _end(draft, PUBLISHED, number)
+        finish(draft, PUBLISHED, number)
         entry(f"draft {draft}", "published", {"objects": [0, len(sight.changes)]}, author).save()
     return number
 
@@ -123,8 +126,10 @@ def drop(draft: Draft, author: str) -> None:
     with transaction.atomic():
         hold()
         draft.refresh_from_db()
-        _must_stand(draft)
-        _end(draft, DROPPED, None)
+        must_stand(draft)
+        for approval in draft.approvals.filter(state=ASKED):
+            answer(approval, WITHDRAWN, author, "The draft was dropped.")
+        finish(draft, DROPPED, None)
         entry(f"draft {draft}", "dropped", {}, author).save()
 
 
@@ -134,7 +139,7 @@ def decide(draft: Draft, place: Place, *, mine: bool) -> None:
     with transaction.atomic():
         hold()
         draft.refresh_from_db()
-        _must_stand(draft)
+        must_stand(draft)
         row = DraftRow.objects.filter(draft=draft, table=place.table, row=place.row).first()
         if row is None:
             return
@@ -145,8 +150,7 @@ def decide(draft: Draft, place: Place, *, mine: bool) -> None:
         else:
             _decided(row, there, mine=mine)
             row.save()
-        draft.changed = timezone.now()
-        draft.save()
+        touch(draft)
         words = "the draft's" if mine else "what is published"
         entry(f"draft {draft}", "decided", {f"{place.table} {place.row}": words}).save()
 
@@ -203,19 +207,28 @@ def _decided(row: DraftRow, there: Any, *, mine: bool) -> None:
         row.sealed = row.destination = ""
 
 
-def _must_stand(draft: Draft) -> None:
+def must_stand(draft: Draft) -> None:
+    """Raises DraftError for one that is over."""
     if not draft.standing:
         raise DraftError([f"The draft {draft} is {draft.get_state_display()} already."])
 
 
-def _end(draft: Draft, state: str, number: int | None) -> None:
+def finish(draft: Draft, state: str, number: int | None) -> None:
+    """It is over."""
     draft.state, draft.revision, draft.changed = state, number, timezone.now()
     draft.save()
     # What it was is in the revision; a secret of a draft that is over is nobody's.
     draft.rows.update(sealed="", destination="")
 
 
-def _sight(laid: Laid) -> Sight:
+def stands_in_its_way(sight: Sight, laid: Laid) -> list[str]:
+    """Why it cannot be published as it is."""
+    if not sight.changes:
+        return ["Nothing in it differs from how it is."]
+    return [*(words_of(each, laid.now) for each in sight.clashes), *sight.problems]
+
+
+def sight_of(laid: Laid) -> Sight:
     """Of what has just been laid."""
     result = standing_rows()
     places = sorted(place for place in laid.wanted if laid.now.get(place) != result.get(place))

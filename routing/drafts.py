@@ -6,24 +6,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, connection, models, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
+from accounts.acting import acting_id
 from accounts.audit import entry
 from providers.models import Credential
 from routing.freeze import only_tried
-from routing.history import STEERING, Place, State, Values, made, present
+from routing.history import STEERING, Place, State, Values, made
+from routing.models_approvals import ASKED, FORCED, VOID, Approval
 from routing.models_drafts import Draft, DraftRow
 from routing.revisions import hold
 from routing.row_names import name
+from routing.standing import MARK, Kept, sealed_of, standing_rows
 
 _ORDER = list(STEERING)
-# A secret's own column is never compared or shown: its mark is.
-MARK = "secret"
 
 
 class DraftError(Exception):
@@ -54,30 +54,6 @@ class Laid:
     now: State
     clashes: list[Clash] = field(default_factory=list)
     wanted: dict[Place, Values | None] = field(default_factory=dict)
-
-
-class Kept(NamedTuple):
-    """A row for a draft."""
-
-    base: Values | None
-    values: Values | None
-    sealed: str = ""
-    destination: str = ""
-
-
-def mark(sealed: str) -> str:
-    """Tells one sealed secret from another, and says nothing of it."""
-    return sha256(sealed.encode()).hexdigest()[:16]
-
-
-def standing_rows() -> State:
-    """All rows as the tables have them, of secrets their marks."""
-    state = present()
-    for pk, sealed, entered_for in Credential.objects.order_by().values_list("pk", "sealed", "entered_for"):
-        place = Place("credential", pk)
-        if place in state:
-            state[place] |= {MARK: mark(sealed), "entered_for": entered_for}
-    return state
 
 
 def lay(draft: Draft) -> Laid:
@@ -123,7 +99,8 @@ def drafting(draft: Draft) -> Iterator[None]:
 
 
 def keep(draft: Draft, kept: Mapping[Place, Kept]) -> None:
-    """Let a draft hold these rows and no others. Within the caller's transaction, which holds."""
+    """Let a draft hold these rows and no others; an approval that was asked for is void by it. Within the
+    caller's transaction, which holds."""
     before = {
         Place(row.table, row.row): Kept(row.base, row.values, row.sealed, row.destination)
         for row in draft.rows.all()
@@ -139,11 +116,32 @@ def keep(draft: Draft, kept: Mapping[Place, Kept]) -> None:
     _reserve(place for place, row in kept.items() if row.base is None)
     if not touched:
         return
-    draft.changed = timezone.now()
-    draft.save()
+    touch(draft)
     names = states_of(kept)
     told = {name(place, *names, *states_of(before)): "edited" for place in touched[:50]}
     entry(f"draft {draft}", "changed", {**told, "objects": [len(before), len(kept)]}).save()
+
+
+def touch(draft: Draft, editor: int | None = None) -> None:
+    """It is another one now, by whoever asks (`editor`: by this user). What was asked about the one before is
+    answered by that."""
+    who = editor if editor is not None else acting_id()
+    if who is not None and who not in (draft.editors or ()):
+        draft.editors = [*(draft.editors or ()), who]
+    draft.changed = timezone.now()
+    draft.save()
+    for approval in draft.approvals.filter(state=ASKED):
+        answer(approval, VOID, "", "The draft was edited after approval was asked for.")
+
+
+def answer(approval: Approval, state: str, author: str, words: str) -> None:
+    """Write down what became of a request, in the row and in the audit log."""
+    told = {VOID: "voided", FORCED: "broke the glass"}.get(state, state)
+    approval.state, approval.words = state, words[:500]
+    approval.answered_by, approval.answered = author[:150], timezone.now()
+    approval.save()
+    fields: dict[str, Any] = {"asked by": approval.asked_by, "risks": approval.risks[:50]}
+    entry(str(approval), told, fields | ({"words": words} if words else {}), author).save()
 
 
 def states_of(rows: Mapping[Place, Kept]) -> tuple[State, State]:
@@ -151,12 +149,6 @@ def states_of(rows: Mapping[Place, Kept]) -> tuple[State, State]:
     after = {place: row.values for place, row in rows.items() if row.values is not None}
     before = {place: row.base for place, row in rows.items() if row.base is not None}
     return after, before
-
-
-def sealed_of(pk: int) -> tuple[str, str]:
-    """A credential's sealed secret, and the address that it is for."""
-    row = Credential.objects.select_related("provider").get(pk=pk)
-    return row.sealed, row.entered_for or row.provider.destination
 
 
 def _meant(row: Kept | None) -> Any:

@@ -23,9 +23,14 @@ def freeze_now() -> Measure | None:
     return Measure.objects.filter(kind="freeze", ended=None, until__gt=timezone.now()).first()
 
 
+def trying() -> bool:
+    """Whether what is done will be taken back."""
+    return _trying.get()
+
+
 def freeze_words() -> str:
     """What whoever edits is told; "" while edits are free, and for what is only tried."""
-    held = None if _trying.get() else freeze_now()
+    held = None if trying() else freeze_now()
     if held is None:
         return ""
     return (

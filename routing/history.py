@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -35,7 +37,7 @@ SECRET: Mapping[str, frozenset[str]] = {"credential": frozenset({"sealed", "ente
 # Each insert carries so many rows at the most; SQLite takes 32,766 variables in one.
 _BATCH = 500
 
-_NOTHING = (0, None)
+_NOTHING = (0, None, None)
 
 Values = dict[str, Any]
 
@@ -71,36 +73,73 @@ def columns(table: str) -> list[str]:
 
 
 class Recorded(NamedTuple):
-    """What a revision changed: of each row how it stood before and after, None for not at all, and all rows
-    as they are now. `known`: not of the first revision, before which nothing was recorded."""
+    """What a revision changes: of each row how it stood before and after, None for not at all, and all rows
+    as they are now. `known`: not of the first revision, before which nothing was recorded. `replaced`:
+    credentials with another secret, though it may end in the same letters. `ended`: the versions that end."""
 
     changed: dict[Place, tuple[Values | None, Values | None]]
     now: State
     known: bool
+    replaced: frozenset[Place] = frozenset()
+    ended: tuple[int, ...] = ()
+    marks: Mapping[Place, str] = MappingProxyType({})
 
 
-def record(number: int) -> Recorded:
-    """Write down what revision `number` changed, and tell it. Runs in its transaction, once."""
-    rows = RowVersion.objects.filter(until=None).values_list("pk", "table", "row", "values")
-    standing = {Place(table, row): (pk, values) for pk, table, row, values in rows.order_by()}
-    now = present()
+def mark(sealed: str) -> str:
+    """Tells one sealed secret from another, and says nothing of it."""
+    return sha256(sealed.encode()).hexdigest()[:16]
+
+
+def look(number: int) -> Recorded:
+    """What differs from the last revision, as revision `number` will have changed it. Writes nothing."""
+    rows = RowVersion.objects.filter(until=None).values_list("pk", "table", "row", "values", "mark")
+    standing = {Place(table, row): (pk, values, was) for pk, table, row, values, was in rows.order_by()}
+    now, marks = present(), _marks()
+    replaced = frozenset(
+        place
+        for place, found in marks.items()
+        if standing.get(place, _NOTHING)[2] not in (None, found) and place in now
+    )
     changed = {
-        place: now.get(place)
+        place: (standing.get(place, _NOTHING)[1], now.get(place))
         for place in standing.keys() | now.keys()
-        if now.get(place) != standing.get(place, _NOTHING)[1]
+        if now.get(place) != standing.get(place, _NOTHING)[1] or place in replaced
     }
-    ended = [standing[place][0] for place in changed if place in standing]
+    ended = tuple(standing[place][0] for place in changed if place in standing)
+    return Recorded(changed, now, number > 1, replaced, ended, marks)
+
+
+def record(number: int, recorded: Recorded) -> None:
+    """Write down what revision `number` changes. Runs in its transaction, once."""
+    ended = recorded.ended
     for begin in range(0, len(ended), _BATCH):
         RowVersion.objects.filter(pk__in=ended[begin : begin + _BATCH]).update(until=number)
     RowVersion.objects.bulk_create(
         [
-            RowVersion(table=place.table, row=place.row, since=number, values=values)
-            for place, values in sorted(changed.items())
+            RowVersion(
+                table=place.table,
+                row=place.row,
+                since=number,
+                values=values,
+                mark=recorded.marks.get(place, ""),
+            )
+            for place, (_, values) in sorted(recorded.changed.items(), key=lambda each: each[0])
         ],
         batch_size=_BATCH,
     )
-    told = {place: (standing.get(place, _NOTHING)[1], now.get(place)) for place in changed}
-    return Recorded(told, now, number > 1)
+
+
+def mark_what_stands() -> None:
+    """Mark the secrets of versions from before marks were written; at a start, before anything is changed."""
+    marks = _marks()
+    for version in RowVersion.objects.filter(table="credential", until=None, mark=None):
+        version.mark = marks.get(Place("credential", version.row), "")
+        version.save(update_fields=["mark"])
+
+
+def _marks() -> dict[Place, str]:
+    rows = Credential.objects.order_by().values_list("pk", "sealed")
+    return {Place("credential", pk): mark(sealed) for pk, sealed in rows}
 
 
 def state_at(number: int) -> State:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,24 +12,28 @@ from django.utils import timezone
 
 from accounts.issuing import Wish, make, succeed
 from accounts.models import ApiKey, Team
+from routing.approval_gate import Leave, NeedsApprovalError
 from routing.revisions import Change, hold, publish
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A new key's row, the key itself, which is kept nowhere, and the revision."""
+    """A new key's row, the key itself, which is kept nowhere, and the revision; None: it begins to work once
+    somebody else approves it."""
 
     row: ApiKey
     key: str
-    revision: int
+    revision: int | None
 
 
 def issue_key(team: Team, wish: Wish, author: str) -> Issued:
-    """A new key. Raises ValidationError."""
+    """A new key. Raises ValidationError, and NeedsApprovalError with the key."""
     with transaction.atomic():
         hold()
         row, key = make(team, wish)
-        number = publish(author, f"key {row.prefix} issued to {team}", [_change(row, "added")], edit=False)
+        with _shown_once(row, key):
+            words = f"key {row.prefix} issued to {team}"
+            number = publish(author, words, [_change(row, "added")], edit=False)
     return Issued(row, key, number)
 
 
@@ -40,12 +46,14 @@ def revoke_key(row: ApiKey, author: str) -> int | None:
             return None
         row.revoked_at = timezone.now()
         row.save(update_fields=["revoked_at"])
-        return publish(author, f"key {row.prefix} revoked", [_change(row, "revoked")], edit=False)
+        return publish(
+            author, f"key {row.prefix} revoked", [_change(row, "revoked")], edit=False, leave=Leave()
+        )
 
 
 def rotate_key(row: ApiKey, overlap: timedelta, author: str) -> Issued:
     """A successor with all that the key may; the key itself is refused when `overlap` is over. Raises
-    KeyStateError for one that is not in use."""
+    KeyStateError for one that is not in use, and NeedsApprovalError with the key."""
     with transaction.atomic():
         hold()
         row.refresh_from_db()
@@ -54,8 +62,20 @@ def rotate_key(row: ApiKey, overlap: timedelta, author: str) -> Issued:
             _change(successor, "added"),
             _change(row, "changed", until=f"{row.expires_at:%Y-%m-%d %H:%M} UTC"),
         ]
-        number = publish(author, f"key {row.prefix} rotated to {successor.prefix}", changes, edit=False)
+        with _shown_once(successor, key):
+            words = f"key {row.prefix} rotated to {successor.prefix}"
+            number = publish(author, words, changes, edit=False)
     return Issued(successor, key, number)
+
+
+@contextmanager
+def _shown_once(row: ApiKey, key: str) -> Iterator[None]:
+    """A key that is held back is shown all the same, now or never."""
+    try:
+        yield
+    except NeedsApprovalError as error:
+        error.shown = Issued(row, key, None)
+        raise
 
 
 def _change(row: ApiKey, action: str, **fields: str) -> Change:

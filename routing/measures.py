@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from providers.models import Provider
+from routing.approval_gate import Leave
 from routing.models_measures import Measure
 from routing.revisions import hold, publish
 
@@ -73,4 +74,4 @@ def _ended(measure: Measure, author: str) -> int:
 
 def _publish(measure: Measure, author: str, what: str, fields: dict[str, str]) -> int:
     change = {"object": str(measure), "action": what, "fields": fields}
-    return publish(author, f"{measure} {what}", [change], edit=False)
+    return publish(author, f"{measure} {what}", [change], edit=False, leave=Leave())

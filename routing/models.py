@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Team
 from providers.models import MAX_SECONDS, Provider, validate_seconds
+from routing.models_approvals import Approval
 from routing.models_cache import CachePurge as CachePurge
 from routing.models_cache import CachingColumns, caching_makes_sense
 from routing.models_drafts import Draft as Draft
@@ -22,7 +23,16 @@ from routing.models_measures import Measure
 from routing.models_semantic import SemanticColumns, semantic_makes_sense
 from routing.owned import OwnedObject
 
-__all__ = ("Measure", "OwnedObject", "Revision", "Route", "RowVersion", "Target", "TranslationLoss")
+__all__ = (
+    "Approval",
+    "Measure",
+    "OwnedObject",
+    "Revision",
+    "Route",
+    "RowVersion",
+    "Target",
+    "TranslationLoss",
+)
 
 _PATTERN = RegexValidator(
     r"\A([^\s*]+|[^\s*]*\*)\Z",
@@ -338,6 +348,7 @@ class Revision(models.Model):
     author = models.CharField(max_length=150)
     reason = models.CharField(max_length=500)
     summary = models.JSONField(default=list)
+    approved_by = models.CharField(max_length=150, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ("-number",)

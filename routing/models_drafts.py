@@ -28,6 +28,8 @@ class Draft(models.Model):
     changed = models.DateTimeField("last change", default=timezone.now, editable=False)
     base = models.BigIntegerField("begun from revision", default=0, editable=False)
     revision = models.BigIntegerField("published as revision", null=True, editable=False)
+    # Ids of the users who put something in; null: nobody who is known.
+    editors: Any = models.JSONField(null=True, editable=False)
 
     class Meta:
         ordering = ("-changed", "-id")

@@ -10,7 +10,8 @@ class RowVersion(models.Model):
     """How a row that steers traffic stood from one revision until another one changed it.
 
     `values`: its columns as JSON, without secrets; null: it was deleted. `until`: the revision that came
-    after this version; null: it stands.
+    after this version; null: it stands. `mark`: tells a credential's sealed secret from another one and says
+    nothing of it; "" for what has none, null: from before marks were written.
     """
 
     table = models.CharField(max_length=16)
@@ -18,6 +19,7 @@ class RowVersion(models.Model):
     since = models.BigIntegerField()
     until = models.BigIntegerField(null=True)
     values = models.JSONField(null=True)
+    mark = models.CharField(max_length=16, null=True)  # noqa: DJ001 - unknown is not none
 
     class Meta:
         ordering = ("since", "id")

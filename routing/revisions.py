@@ -9,34 +9,54 @@ from django.db import transaction
 from django.db.models import Max
 
 from accounts.acting import acting
+from routing.approval_gate import Leave, hold_back
 from routing.audit import audit
 from routing.freeze import refuse_while_frozen
-from routing.history import record
+from routing.history import look, record
 from routing.models import Revision
 
 # One change for a revision's summary: {"object": ..., "action": ..., "fields": {...}}.
 Change = dict[str, Any]
 
 
-def publish(author: str, reason: str, summary: Sequence[Change] = (), *, edit: bool = True) -> int:
+def publish(
+    author: str,
+    reason: str,
+    summary: Sequence[Change] = (),
+    *,
+    edit: bool = True,
+    leave: Leave | None = None,
+) -> int:
     """Write the next revision, in the transaction of the change itself, and return its number.
 
     Publications stand in a line (`hold`), so numbers become visible in their order, and whoever has seen
     number N has seen every change up to it. `edit`: it changes how traffic is steered, which a freeze of
-    edits does not let through; keys, purges and measures are none. Raises FrozenError.
+    edits does not let through; keys, purges and measures are none. `leave`: why nobody else is asked about
+    it; without, a risky change is held back where the deployment wants two people. Raises FrozenError,
+    NeedsApprovalError.
     """
     with transaction.atomic():
         hold()
         if edit:
             refuse_while_frozen()
         now = acting()
-        # Whoever asks and says why knows better than what would be said of it.
-        reason = (now.reason if now else "") or reason
+        by = leave.by if leave else ""
+        if not by:
+            # Whoever asks and says why knows better than what would be said of it.
+            reason = (now.reason if now else "") or reason
         number = latest() + 1
+        recorded = look(number)
+        if leave is None:
+            hold_back(recorded, (author, reason), number - 1)
         Revision.objects.create(
-            number=number, author=author[:150], reason=reason[:500], summary=list(summary)
+            number=number,
+            author=author[:150],
+            reason=reason[:500],
+            summary=list(summary),
+            approved_by=by[:150],
         )
-        audit(number, (author, reason), record(number), summary)
+        record(number, recorded)
+        audit(number, (author, reason), recorded, summary)
     return number
 
 

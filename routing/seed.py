@@ -30,9 +30,11 @@ from providers.catalogue import seed_catalogue
 from providers.crypto import Vault, VaultError, last4
 from providers.kinds import KINDS
 from providers.models import Credential, Provider
+from routing.approval_gate import Leave
 from routing.configfile import ConfigError, Parsed, parse
 from routing.configfile_apply import Means, bring
 from routing.freeze import freeze_now
+from routing.history import mark_what_stands
 from routing.models import Route, Target
 from routing.revisions import Change, hold, latest, publish
 
@@ -114,6 +116,7 @@ def seed(config: SeedConfig, vault: Vault, hasher: KeyHasher) -> SeedResult:
             # A start must not fail, and must not edit either: the next one follows.
             logger.warning("edits are frozen: what the environment says is followed at the next start")
             return SeedResult(first=False, default_provider=_Seeder(config, vault).default_target())
+        mark_what_stands()
         seeder = _Seeder(config, vault)
         first = latest() == 0
         key = None
@@ -128,7 +131,7 @@ def seed(config: SeedConfig, vault: Vault, hasher: KeyHasher) -> SeedResult:
         revision = None
         if seeder.changes:
             reason = "first start" if first else "start: the environment or the price list has changed"
-            revision = publish(AUTHOR, reason, seeder.changes)
+            revision = publish(AUTHOR, reason, seeder.changes, leave=Leave())
         return SeedResult(first, key, seeder.default_target(), revision)
 
 

@@ -20,6 +20,7 @@ from providers.kinds import KINDS
 from providers.models import Credential, Provider
 from providers.presets import CUSTOM, PRESETS, Preset
 from providers.trial import try_provider
+from routing.approval_gate import Leave
 from routing.configfile import ConfigError, parse
 from routing.configfile_apply import Means, apply
 from routing.freeze import FrozenError
@@ -121,7 +122,9 @@ class Command(BaseCommand):
                     name = f"credential {row} of {row.provider}"
                     changes.append({"object": name, "action": "sealed anew", "fields": {}})
             number = (
-                publish("command line", "credentials sealed anew", changes, edit=False) if changes else None
+                publish("command line", "credentials sealed anew", changes, edit=False, leave=Leave())
+                if changes
+                else None
             )
         self.stdout.write(
             f"{len(changes)} sealed anew"
