@@ -79,7 +79,8 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
         try:
             issued = rotate_key(row, overlap, user.get_username())
         except NeedsApprovalError as error:
-            return self._held_back(request, error, error.shown.row, error.shown.key)
+            shown = error.shown
+            return self._held_back(request, error, shown.row if shown else row, shown.key if shown else None)
         except KeyStateError as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(reverse("admin:accounts_apikey_change", args=(row.pk,)))

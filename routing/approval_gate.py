@@ -3,10 +3,11 @@ them."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.utils import timezone
 
+from accounts.models import ApiKey
 from providers.models import Credential
 from routing.apps import approval_groups
 from routing.freeze import trying
@@ -23,10 +24,17 @@ class Leave(NamedTuple):
     by: str = ""
 
 
+class Shown(NamedTuple):
+    """A key that is shown only once, and its row as it was made."""
+
+    row: ApiKey
+    key: str
+
+
 class NeedsApprovalError(Exception):
     """A risky change that nobody else has seen. It is taken back with the transaction; what it would have
     made of the rows is here, so that it can be kept. `seen`: the revision that it would have followed.
-    `shown`: what is shown only once, such as a key that begins to work with the approval."""
+    `shown`: a key that begins to work with the approval."""
 
     def __init__(self, found: list[str], why: tuple[str, str], seen: int) -> None:
         super().__init__("This needs somebody else's approval: " + "; ".join(found))
@@ -35,7 +43,7 @@ class NeedsApprovalError(Exception):
         self.seen = seen
         self.after: State = standing_rows()
         self.sealed = {Place("credential", pk): sealed_of(pk) for pk in _credentials()}
-        self.shown: Any = None
+        self.shown: Shown | None = None
 
 
 def hold_back(recorded: Recorded, why: tuple[str, str], seen: int) -> None:

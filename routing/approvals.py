@@ -52,7 +52,8 @@ class _VoidError(Exception):
 
 def keep_asked(error: NeedsApprovalError, user: Any = None) -> Approval:
     """Keep what was held back as a draft that awaits approval; once what was done has been taken back.
-    `user`: who did it, where no request says so. The same asked for again is the same request. Raises DraftError."""
+    `user`: who did it, where no request says so. The same asked for again is the same request.
+    Raises DraftError."""
     asker = acting_id() if user is None else user.pk
     with transaction.atomic():
         hold()
@@ -259,8 +260,8 @@ def _answerable(draft: Draft, user: Any) -> Approval:
 
 def _published(draft: Draft, approval: Approval, by: str) -> int:
     """Raises _VoidError; then nothing has changed."""
-    asker = User.objects.filter(pk=approval.asker).first()
-    if approval.asker is not None and (asker is None or not asker.is_active or not asker.is_staff):
+    asker = approval.asker
+    if asker is not None and not User.objects.filter(pk=asker, is_active=True, is_staff=True).exists():
         raise _VoidError([f"{approval.asked_by}, who asked for it, is no member of staff any more."])
     try:
         laid = lay(draft)

@@ -12,18 +12,17 @@ from django.utils import timezone
 
 from accounts.issuing import Wish, make, succeed
 from accounts.models import ApiKey, Team
-from routing.approval_gate import Leave, NeedsApprovalError
+from routing.approval_gate import Leave, NeedsApprovalError, Shown
 from routing.revisions import Change, hold, publish
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A new key's row, the key itself, which is kept nowhere, and the revision; None: it begins to work once
-    somebody else approves it."""
+    """A new key's row, the key itself, which is kept nowhere, and the revision."""
 
     row: ApiKey
     key: str
-    revision: int | None
+    revision: int
 
 
 def issue_key(team: Team, wish: Wish, author: str) -> Issued:
@@ -74,7 +73,7 @@ def _shown_once(row: ApiKey, key: str) -> Iterator[None]:
     try:
         yield
     except NeedsApprovalError as error:
-        error.shown = Issued(row, key, None)
+        error.shown = Shown(row, key)
         raise
 
 

@@ -26,7 +26,11 @@ from accounts.scope import only_team
 from accounts.tokens import find_token
 from dialects.errors import GatewayError
 from dialects.parse import parse_json
+from routing.approval_gate import NeedsApprovalError
+from routing.approvals import keep_asked, words_of_asked
+from routing.drafts import DraftError
 from routing.freeze import FrozenError
+from routing.models_approvals import Approval
 
 PROBLEM = "application/problem+json"
 # As a form of the admin may have.
@@ -122,6 +126,16 @@ class ManageView(APIView):
     def get_exception_handler(self) -> Any:
         return problem
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """A change that takes somebody else is kept; all else is answered as it comes."""
+        if isinstance(exc, NeedsApprovalError):
+            try:
+                return _kept(exc)
+            except DraftError as error:
+                exc = Refused(409, "It needs somebody else's approval, and was not kept.", error.problems)
+        answer: Response = super().handle_exception(exc)
+        return answer
+
     @property
     def author(self) -> str:
         """Who changes something, as revisions name it."""
@@ -133,6 +147,25 @@ class ManageView(APIView):
         # What is configured is nobody's in between to keep.
         response.headers.setdefault("Cache-Control", "no-store")
         return super().finalize_response(request, response, *args, **kwargs)
+
+
+def _kept(error: NeedsApprovalError) -> Response:
+    """202: where it is kept. A key that would have been shown is shown, now or never."""
+    said = awaiting(keep_asked(error))
+    if error.shown is not None:
+        row = error.shown.row
+        said |= {"prefix": row.prefix, "key": error.shown.key}
+    return Response(said, status.HTTP_202_ACCEPTED)
+
+
+def awaiting(approval: Approval) -> dict[str, Any]:
+    """What whoever asked is told."""
+    return {
+        "detail": words_of_asked(approval),
+        "draft": approval.draft_id,
+        "risks": approval.risks,
+        "revision": None,
+    }
 
 
 _View = TypeVar("_View", bound=type[ManageView])

@@ -215,6 +215,7 @@ def _revision(row: Revision) -> dict[str, Any]:
         "number": row.number,
         "at": row.created,
         "author": row.author,
+        "approved_by": row.approved_by,
         "reason": row.reason,
         "changes": [describe(change) for change in row.summary],
     }

@@ -114,6 +114,7 @@ class Revisions(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     at = serializers.DateTimeField()
     author = serializers.CharField()
+    approved_by = serializers.CharField(help_text="Who else looked at it, where that was asked for.")
     reason = serializers.CharField()
     changes = serializers.ListField(child=serializers.CharField())
 

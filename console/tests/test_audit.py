@@ -67,7 +67,7 @@ def test_an_edit_in_the_admin_is_told_with_before_and_after() -> None:
     )
     assert changed.changes["idle_timeout"][1] == 17
     assert changed.revision == latest()
-    assert secret.changes == {"last4": [SECRET[-4:], "wxyz"]}
+    assert secret.changes == {"last4": [SECRET[-4:], "wxyz"], "secret": "replaced"}
     assert "canary" not in str([each.__dict__ for each in entries()])
 
 

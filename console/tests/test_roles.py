@@ -29,6 +29,7 @@ MATRIX: dict[Action, frozenset[str]] = {
     Action.READ_REVISIONS: ANY,
     Action.READ_DRAFTS: ANY,
     Action.EDIT_DRAFTS: OPERATING,
+    Action.APPROVE: OWNER,
     Action.TAKE_BACK: OPERATING,
     Action.LINT: ANY,
     Action.EXPLAIN: ANY,

@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts.apps import hasher
 from providers.apps import vault
+from routing.command_approval import staff, told_where_kept
 from routing.configfile import ConfigError, load_yaml, parse
 from routing.configfile_apply import Means, Outcome, apply
 from routing.configfile_export import export, to_yaml
 from routing.draft_ways import gathered
-from routing.drafts import DraftError
+from routing.drafts import DraftError, touch
 from routing.freeze import FrozenError
 from routing.history import UnknownRevisionError
 from routing.impact_words import sections
@@ -37,11 +40,18 @@ from routing.rewind import RewindError, restore, undo
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a change is made: for a look alone, with what it would do to requests, told as JSON."""
+    """How a change is made: for a look alone, with what it would do to requests, told as JSON; and in whose
+    name."""
 
     dry: bool
     impact: bool
     json: bool
+    user: User | None = None
+
+    @property
+    def author(self) -> str:
+        """Whose change it is."""
+        return "command line" if self.user is None else self.user.get_username()
 
 
 class Command(BaseCommand):
@@ -62,6 +72,7 @@ class Command(BaseCommand):
             help="into the draft of this name; nothing is published",
         )
         _add_dry_run(applying)
+        _add_as(applying)
         exporting = actions.add_parser(
             "export", help="write the configuration without secrets to standard output"
         )
@@ -79,6 +90,7 @@ class Command(BaseCommand):
             rewinding = actions.add_parser(name, help=words)
             rewinding.add_argument("number", type=int, metavar="N")
             _add_dry_run(rewinding)
+            _add_as(rewinding)
 
     def handle(self, *args: Any, **options: Any) -> None:
         action = options["action"]
@@ -88,17 +100,17 @@ class Command(BaseCommand):
         if action == "import":
             self._import(options)
             return
-        ways = Ways(options["dry_run"], options["impact"], options["json"])
+        ways = Ways(options["dry_run"], options["impact"], options["json"], staff(options["as"]))
         if ways.impact and not ways.dry:
             raise CommandError("--impact goes with --dry-run: it is looked at before anything changes.")
         if action == "apply" and options["draft"]:
-            self._draft(options["draft"], self._applying(options["file"]), ways)
+            self._draft(options["draft"], self._applying(options["file"], ways.author), ways)
         elif action == "apply":
-            self._change(self._applying(options["file"]), ways)
+            self._change(self._applying(options["file"], ways.author), ways)
         else:
             how = restore if action == "restore" else undo
             # Whoever runs commands runs the machine, and its network.
-            self._change(partial(how, options["number"], "command line", private=True), ways)
+            self._change(partial(how, options["number"], ways.author, private=True), ways)
 
     def _export(self, number: int | None) -> None:
         try:
@@ -124,7 +136,7 @@ class Command(BaseCommand):
 
     def _change(self, change: Callable[[], Outcome | Rewound], ways: Ways) -> None:
         try:
-            with rehearsed() if ways.dry else nullcontext() as rehearsal:
+            with told_where_kept(ways.user), rehearsed() if ways.dry else nullcontext() as rehearsal:
                 outcome = change()
         except (FrozenError, RewindError, UnknownRevisionError) as error:
             raise CommandError(str(error)) from None
@@ -138,7 +150,10 @@ class Command(BaseCommand):
         if ways.dry:
             raise CommandError("--draft changes nothing that is in force: it goes without --dry-run.")
         try:
-            draft, outcome = gathered(title, "command line", change)
+            with transaction.atomic():
+                draft, outcome = gathered(title, ways.author, change)
+                if ways.user is not None:
+                    touch(draft, ways.user.pk)
         except DraftError as error:
             raise CommandError(str(error)) from None
         except ValidationError as error:
@@ -150,7 +165,7 @@ class Command(BaseCommand):
             self.stdout.write(describe(each))
         self.stdout.write(f"{len(outcome.changes)} changes, in the draft {draft}; nothing is published.")
 
-    def _applying(self, name: str) -> Callable[[], Outcome]:
+    def _applying(self, name: str, author: str) -> Callable[[], Outcome]:
         means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
 
         label = "standard input" if name == "-" else Path(name).name
@@ -159,7 +174,7 @@ class Command(BaseCommand):
 
         def change() -> Outcome:
             with _told_of(name):
-                return apply(document, means, author="command line", reason=f"config apply {label}")
+                return apply(document, means, author=author, reason=f"config apply {label}")
 
         return change
 
@@ -219,6 +234,12 @@ def _add_dry_run(parser: ArgumentParser) -> None:
         help="with --dry-run: what it would have changed for the newest requests of the ledger",
     )
     parser.add_argument("--json", action="store_true", help="the same for programs")
+
+
+def _add_as(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--as", metavar="USER", help="in this user's name, who then cannot approve it himself"
+    )
 
 
 def _read_bytes(name: str) -> bytes:

@@ -21,6 +21,7 @@ from django.utils import timezone
 from accounts.apps import hasher
 from accounts.issuing import KeyStateError, Wish
 from accounts.models import ApiKey, Team
+from routing.command_approval import told_where_kept
 from routing.keys import Issued, issue_key, revoke_key, rotate_key
 from routing.revisions import hold
 
@@ -66,7 +67,7 @@ class Command(BaseCommand):
     def _issue(self, options: dict[str, Any]) -> None:
         expires = None if options["expires"] is None else _moment(options["expires"])
         models = [entry.strip() for entry in options["models"].split(",") if entry.strip()]
-        with _told(), transaction.atomic():
+        with told_where_kept(), _told(), transaction.atomic():
             hold()
             team = self._team(options["team"])
             issued = issue_key(team, Wish(options["label"], expires, models), _AUTHOR)
@@ -103,7 +104,8 @@ class Command(BaseCommand):
         if not 0 <= hours <= _MOST_HOURS:
             raise CommandError(f"--overlap: from 0 to {_MOST_HOURS} hours")
         try:
-            issued = rotate_key(row, timedelta(hours=hours), _AUTHOR)
+            with told_where_kept():
+                issued = rotate_key(row, timedelta(hours=hours), _AUTHOR)
         except KeyStateError as error:
             raise CommandError(str(error)) from None
         self.stderr.write(f"{row} is refused from {row.expires_at:%Y-%m-%d %H:%M} UTC on.")

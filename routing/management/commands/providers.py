@@ -21,6 +21,7 @@ from providers.models import Credential, Provider
 from providers.presets import CUSTOM, PRESETS, Preset
 from providers.trial import try_provider
 from routing.approval_gate import Leave
+from routing.command_approval import told_where_kept
 from routing.configfile import ConfigError, parse
 from routing.configfile_apply import Means, apply
 from routing.freeze import FrozenError
@@ -92,7 +93,10 @@ class Command(BaseCommand):
         document = {"providers": {name: _provider(preset, options)}, "routes": routes}
         means = Means(vault=vault(), hasher=hasher(), environ=os.environ)
         try:
-            outcome = apply(parse(document), means, author="command line", reason=f"provider {name} added")
+            with told_where_kept():
+                outcome = apply(
+                    parse(document), means, author="command line", reason=f"provider {name} added"
+                )
         except FrozenError as error:
             raise CommandError(str(error)) from None
         except ConfigError as error:
