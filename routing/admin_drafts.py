@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -28,6 +28,7 @@ from routing.findings import Finding
 from routing.history import STEERING, Place, present
 from routing.impact_words import sections
 from routing.lint import lint
+from routing.models_approvals import ASKED, Approval
 from routing.models_drafts import Draft
 from routing.rehearsal import preview
 
@@ -50,7 +51,7 @@ class DraftAdmin(BoundedLookups):
     """Drafts. A page of one is no form: its changes are made on the pages of what is changed."""
 
     form = DraftForm
-    list_display = ("name", "state", "author", "objects_", "changed", "base", "revision")
+    list_display = ("name", "state", "awaits", "author", "objects_", "changed", "base", "revision")
     list_filter = ("state", "author")
     search_fields = ("name", "note", "author")
     fields = ("name", "note")
@@ -58,7 +59,12 @@ class DraftAdmin(BoundedLookups):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Draft]:
         rows: QuerySet[Draft] = super().get_queryset(request)
-        return rows.annotate(held=Count("rows"))
+        waiting = Approval.objects.filter(draft=OuterRef("pk"), state=ASKED)
+        return rows.annotate(held=Count("rows"), waiting=Exists(waiting))
+
+    @admin.display(description="Awaits approval", boolean=True)
+    def awaits(self, obj: Any) -> bool:
+        return bool(obj.waiting)
 
     @admin.display(description="Objects")
     def objects_(self, obj: Any) -> int:
@@ -162,7 +168,7 @@ def _to_answer(user: Any, draft: Draft) -> dict[str, Any]:
         "asked": approval,
         "answers": approval is not None and may_answer(draft, approval, user),
         "withdraws": approval is not None and (approval.asker == user.pk or may(user, Action.EDIT_DRAFTS)),
-        "last": draft.approvals.exclude(state="asked").first(),
+        "last": draft.approvals.exclude(state=ASKED).first(),
     }
 
 

@@ -31,6 +31,9 @@ class ApprovalPage(MiddlewareMixin):
 
 def kept(request: HttpRequest, error: NeedsApprovalError) -> Approval | None:
     """Keep it and say so. None: it could not be kept, and the page says why."""
+    queued: Any = messages.get_messages(request)
+    # What the page was about to say of a success is not true any more.
+    queued._queued_messages.clear()
     try:
         approval = keep_asked(error)
     except DraftError as refused:

@@ -50,6 +50,14 @@ class _VoidError(Exception):
         self.problems = problems
 
 
+class _SameError(Exception):
+    """It is asked for already."""
+
+    def __init__(self, approval: Approval) -> None:
+        super().__init__(str(approval))
+        self.approval = approval
+
+
 def keep_asked(error: NeedsApprovalError, user: Any = None) -> Approval:
     """Keep what was held back as a draft that awaits approval; once what was done has been taken back.
     `user`: who did it, where no request says so. The same asked for again is the same request.
@@ -62,11 +70,15 @@ def keep_asked(error: NeedsApprovalError, user: Any = None) -> Approval:
         if not kept:
             raise DraftError(["Nothing in it differs from how it is."])
         _must_be_free(kept)
-        draft = begin(_title(error.reason), error.author, "Held back until somebody else approves it.")
-        keep(draft, kept)
-        if asker is not None:
-            touch(draft, asker)
-        return _asked(draft, error, asker)
+        try:
+            with transaction.atomic():
+                draft = begin(_title(error.reason), error.author, "Held back for somebody else.")
+                keep(draft, kept)
+                if asker is not None:
+                    touch(draft, asker)
+                return _asked(draft, error, asker, new=True)
+        except _SameError as same:
+            return same.approval
 
 
 def publish_or_ask(draft: Draft, user: Any, reason: str, print_: str = "") -> int | Approval:
@@ -201,24 +213,25 @@ def _title(reason: str) -> str:
     return next((each for each in titles if open_draft(each) is None), words)
 
 
-def _asked(draft: Draft, error: NeedsApprovalError, asker: int | None) -> Approval:
-    """Within the caller's transaction, which holds. The same of the same person is not asked twice; then a
-    draft that was made for it is not kept."""
+def _asked(draft: Draft, error: NeedsApprovalError, asker: int | None, *, new: bool = False) -> Approval:
+    """Within the caller's transaction, which holds. What is asked for of a draft is not asked twice. `new`:
+    the draft was made for it; raises _SameError where the same person has asked for the same."""
     with looked_at(draft) as laid:
         sight = sight_of(laid)
         problems = stands_in_its_way(sight, laid)
     if problems:
         raise DraftError(problems)
+    now = asked(draft)
+    if now is not None and now.print == sight.print_:
+        return now
     open_ = Approval.objects.filter(state=ASKED, asked_by=error.author, asker=asker)
-    same = open_.filter(print=sight.print_).first()
+    same = open_.filter(print=sight.print_).first() if new else None
     if same is not None:
-        if same.draft_id != draft.pk:
-            _forget(draft)
-        return same
+        raise _SameError(same)
     if open_.count() >= MOST_ASKED:
         raise DraftError([f"{MOST_ASKED} of your changes await approval already: see to those first."])
-    for before in draft.approvals.filter(state=ASKED):
-        answer(before, VOID, error.author, "Asked for anew.")
+    if now is not None:
+        answer(now, VOID, error.author, "Asked for anew, of what it is now.")
     approval = Approval(
         draft=draft,
         print=sight.print_,
@@ -230,12 +243,6 @@ def _asked(draft: Draft, error: NeedsApprovalError, asker: int | None) -> Approv
     approval.save()
     entry(str(approval), "asked", {"risks": error.risks[:50]}, error.author).save()
     return approval
-
-
-def _forget(draft: Draft) -> None:
-    """One that was begun a moment ago and says what another one says."""
-    draft.rows.all().delete()
-    draft.delete()
 
 
 def _standing(draft: Draft) -> Approval:

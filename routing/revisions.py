@@ -56,7 +56,8 @@ def publish(
             approved_by=by[:150],
         )
         record(number, recorded)
-        audit(number, (author, reason), recorded, summary)
+        told = f"approved by {by}: {reason}" if by else reason
+        audit(number, (author, told), recorded, summary)
     return number
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from routing.history import Place, State, Values
 
-# A key of the playground ends within half an hour; nobody waits that long for somebody else.
-SHORT = timedelta(hours=1)
+# As long as a key of the playground: nobody waits for somebody else to try something.
+SHORT = timedelta(minutes=30)
 _PRICES = ("input_price", "output_price", "cache_read_price", "cache_write_price")
 
 
@@ -26,6 +26,7 @@ class Row:
     now: Values | None
     after: State
     at: datetime
+    number: int = 0
     replaced: bool = False
 
     @property
@@ -108,28 +109,34 @@ def _more(column: str) -> Callable[[Row], bool]:
 
 def _issued(row: Row) -> bool:
     """A new key that is no successor of one that may as much, and does not end soon."""
-    if not row.added or row.now is None or _ends_soon(row):
+    if not row.added or row.now is None or _ends(row.now, row.at + SHORT):
         return False
     predecessor = _row(row, "key", row.now.get("replaces_id"))
-    return predecessor is None or not _covers(predecessor["allowed_models"], row.now["allowed_models"])
+    return (
+        predecessor is None
+        or predecessor["team_id"] != row.now["team_id"]
+        or not _covers(predecessor["allowed_models"], row.now["allowed_models"])
+    )
 
 
-def _ends_soon(row: Row) -> bool:
-    until = (row.now or {}).get("expires_at")
-    return until is not None and datetime.fromisoformat(until) <= row.at + SHORT
+def _ends(key: Values, by: datetime) -> bool:
+    until = key.get("expires_at")
+    return until is not None and datetime.fromisoformat(until) <= by
 
 
 def _begins_anew(row: Row) -> bool:
-    """A successor with a budget of its own, of which nothing is spent yet."""
-    if not row.added or row.now is None or row.now.get("replaces_id") is None:
+    """A successor with a budget of its own, of which nothing is spent yet; or with a limit of its own, and
+    the key before goes on beside it."""
+    if not row.added or row.now is None:
         return False
-    prefix = row.now["prefix"]
-    mine = {place.row for place, each in row.after.items() if _is_key(place, each, prefix)}
-    return any(place.table == "budget" and each.get("key_id") in mine for place, each in row.after.items())
+    predecessor = _row(row, "key", row.now.get("replaces_id"))
+    return predecessor is not None and (
+        _has(row, "budget") or (_has(row, "limit") and not _ends(predecessor, row.at))
+    )
 
 
-def _is_key(place: Place, values: Values, prefix: str) -> bool:
-    return place.table == "key" and values.get("prefix") == prefix
+def _has(row: Row, table: str) -> bool:
+    return any(each.get("key_id") == row.number for place, each in row.after.items() if place.table == table)
 
 
 def _row(row: Row, table: str, number: Any) -> Values | None:
@@ -229,7 +236,7 @@ RISKS: tuple[Risk, ...] = (
         "allowances", "team", "may make batches beside its limits", lambda row: row.turned("batches", on=True)
     ),
     Risk("keys", "key", "is issued", _issued),
-    Risk("keys", "key", "takes another's place with a budget that begins anew", _begins_anew),
+    Risk("keys", "key", "takes another's place with a budget or limit that begins anew", _begins_anew),
     Risk("keys", "key", "may use more models", _widened),
     Risk("keys", "key", "ends later", _longer),
     Risk(
@@ -260,7 +267,7 @@ def risks(
 ) -> Iterable[tuple[str, Found]]:
     """Each risky change with its group."""
     for place, (was, now) in sorted(changed.items(), key=lambda each: each[0]):
-        row = Row(was, now, after, at, place in replaced)
+        row = Row(was, now, after, at, place.row, place in replaced)
         for risk in RISKS:
             if risk.table == place.table and risk.found(row):
                 yield risk.group, Found(place, risk.words)

@@ -112,11 +112,11 @@ def seed(config: SeedConfig, vault: Vault, hasher: KeyHasher) -> SeedResult:
     """
     with transaction.atomic():
         hold()
+        mark_what_stands()
         if freeze_now() is not None:
             # A start must not fail, and must not edit either: the next one follows.
             logger.warning("edits are frozen: what the environment says is followed at the next start")
             return SeedResult(first=False, default_provider=_Seeder(config, vault).default_target())
-        mark_what_stands()
         seeder = _Seeder(config, vault)
         first = latest() == 0
         key = None

@@ -15,12 +15,7 @@ from django.test import Client
 
 from accounts.audit import AuditEntry
 from accounts.models import Limit
-from console.tests.risky import (
-    furnish,
-    post,
-    replaced,
-    waiting,
-)
+from console.tests.risky import SECRET, furnish, post, replaced, secret, targets, waiting
 from console.tests.test_manage_access import ask, bearer, member
 from providers.models import Credential, Provider
 from routing.approval_gate import Leave, NeedsApprovalError
@@ -29,14 +24,12 @@ from routing.draft_ways import begin, drop, seen
 from routing.drafts import DraftError, drafting
 from routing.freeze import FrozenError
 from routing.measures import begin as begin_measure
-from routing.models import Measure, Revision, Route
+from routing.models import Measure, Revision, Route, Target
 from routing.models_approvals import Approval
 from routing.models_drafts import Draft, DraftRow
-from routing.revisions import latest, publish
+from routing.revisions import hold, latest, publish
 from routing.tests.admin_pages import browser, page
-
-ROLES = ("operator", "key manager", "owner")
-
+from tests.support.rows import make_provider, make_route
 
 pytestmark = pytest.mark.usefixtures("two_people")
 
@@ -180,6 +173,7 @@ def test_the_page_of_a_draft_is_where_it_is_approved(second: User) -> None:
     client, url = browser(second), page("routing_draft_change", draft.pk)
     shown = client.get(url)
     assert shown.context["answers"]
+    assert "Awaits approval" in client.get(page("routing_draft_changelist")).content.decode()
     assert "is raised" in shown.content.decode()
     done = client.post(url, {"do": "approve", "seen": shown.context["sight"].print_}, follow=True)
     assert "Published as revision 2" in done.content.decode()
@@ -229,15 +223,24 @@ def test_what_was_published_meanwhile_is_not_written_over(world: None) -> None:
     assert not Draft.objects.exists()
 
 
+def much_at_once() -> None:
+    """Added, changed, deleted, and a secret."""
+    with transaction.atomic():
+        hold()
+        Limit.objects.update(amount=500)
+        replaced()
+        make_route("new", make_provider("new", kind="ollama"))
+        Target.objects.filter(route__pattern="gpt-*", tier=1).delete()
+        publish("ann", "more")
+
+
 @pytest.mark.usefixtures("database")
 def test_two_who_approve_at_once_publish_once() -> None:
     furnish()
     users = [User.objects.create_superuser(name) for name in ("one", "two")]
-    draft = begin("spring", "ann")
-    with drafting(draft):
-        Limit.objects.update(amount=500)
-    publish_or_ask(draft, None, "go")
-    print_ = seen(draft).print_
+    with pytest.raises(NeedsApprovalError) as stopped:
+        much_at_once()
+    print_ = keep_asked(stopped.value).print
     start = threading.Barrier(2)
     said: list[str] = []
 
@@ -258,7 +261,8 @@ def test_two_who_approve_at_once_publish_once() -> None:
     done, refused = sorted(said)
     assert done == "2"
     assert "approved already by" in refused
-    assert (latest(), Limit.objects.get().amount) == (2, 500)
+    assert (latest(), Limit.objects.get().amount, secret(), targets()) == (2, 500, SECRET, 1)
+    assert Route.objects.get(pattern="new").targets.get().provider.name == "new"
 
 
 def test_a_draft_that_is_over_is_not_forced(world: None) -> None:
@@ -268,3 +272,21 @@ def test_a_draft_that_is_over_is_not_forced(world: None) -> None:
     drop(draft, "ann")
     with pytest.raises(DraftError, match="dropped"):
         break_glass(draft, "root", "now")
+
+
+def test_two_drafts_of_the_same_stay_two(second: User) -> None:
+    owner = member("owner")
+    held, drafts = risky(owner), [begin(name, "ann") for name in ("one", "two")]
+    for draft in drafts:
+        with drafting(draft):
+            Limit.objects.update(amount=500)
+        found = publish_or_ask(draft, owner, "go")
+        assert isinstance(found, Approval)
+        assert found.draft == draft
+        # Asked again, by whomever, it is the same request.
+        assert publish_or_ask(draft, User.objects.get(username="second"), "go") == found
+    assert Draft.objects.filter(state="open").count() == 3
+    # One of them is published, and what the others would do is done.
+    assert approve(held, second, seen(held).print_).revision == 2
+    again = approve(drafts[0], second, asked(drafts[0]).print)  # type: ignore[union-attr]  # one was asked for
+    assert (again.revision, asked(drafts[0]), latest()) == (None, None, 2)

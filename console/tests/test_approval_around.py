@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import ApiKey, Budget, Limit
 from console.tests.risky import (
@@ -22,11 +25,12 @@ from console.tests.risky import (
 )
 from console.tests.test_manage_access import ask, bearer, member
 from providers.models import Provider
+from routing.approval_gate import Leave
 from routing.approvals import approve, asked
 from routing.models import Route, Target
 from routing.models_approvals import Approval
 from routing.models_drafts import DraftRow
-from routing.revisions import latest
+from routing.revisions import latest, publish
 from routing.risks import groups_named
 from routing.tests.admin_pages import act, browser, form_of, page
 
@@ -157,10 +161,42 @@ def test_keys_that_are_issued_or_rotated_work_with_the_approval(client: Client, 
     old = ApiKey.objects.get(label="app")
     answer = ask(client, "POST", f"keys/{old.pk}/rotate", headers, {"overlap_hours": 1})
     assert (answer.status_code, ApiKey.objects.filter(replaces=old).count(), latest()) == (202, 0, 2)
+    # Nor is a limit had twice.
+    limit = Limit.objects.create(key=row, kind="requests", amount=5)
+    publish("olga", "limit", leave=Leave())
+    assert ask(client, "POST", f"keys/{row.pk}/rotate", headers, {"overlap_hours": 1}).status_code == 202
+    limit.delete()
+    publish("olga", "no limit", leave=Leave())
     # Without one it may be replaced, and revoked, at once.
     assert ask(client, "POST", f"keys/{row.pk}/rotate", headers, {"overlap_hours": 1}).status_code == 201
     assert ask(client, "POST", f"keys/{row.pk}/revoke", headers).status_code == 200
-    assert latest() == 4
+    assert latest() == 6
+
+
+def test_a_key_that_ends_in_a_moment_waits_for_nobody_and_stays_so(client: Client, second: User) -> None:
+    headers = bearer(member("key manager"))
+
+    def issued(minutes: int) -> Any:
+        until = (timezone.now() + timedelta(minutes=minutes)).isoformat()
+        return ask(client, "POST", "keys", headers, {"team": "crew", "expires_at": until})
+
+    assert issued(31).status_code == 202
+    short = issued(29)
+    assert short.status_code == 201
+    number = short.json()["id"]
+    later = {"expires_at": (timezone.now() + timedelta(hours=2)).isoformat()}
+    said = ask(client, "PATCH", f"keys/{number}", {**headers, "if-match": "*"}, later)
+    assert (said.status_code, latest()) == (202, 2)
+
+
+def test_what_was_not_done_is_not_said_to_be(second: User) -> None:
+    owner = browser(member("owner"))
+    answer = post(owner, "accounts_limit_change", Limit.objects.get().pk, amount=500)
+    said = [str(each) for each in owner.get(answer["location"]).context["messages"]]
+    assert len(said) == 1
+    assert "awaits approval" in said[0]
+    shown = act(owner, "accounts_budget_changelist", "disable", Budget.objects.get().pk)
+    assert ["awaits approval" in str(each) for each in shown.context["messages"]] == [True]
 
 
 def test_a_key_in_the_admin_is_shown_though_it_waits(second: User) -> None:
@@ -183,3 +219,18 @@ def test_commands_in_nobodys_name_wait_too(world: None) -> None:
     assert stopped.value.returncode == 3
     assert not ApiKey.objects.filter(label="cli").exists()
     assert (waiting().author, Approval.objects.get().asker) == ("command line", None)
+
+
+def test_an_address_that_a_way_back_brings_again(second: User) -> None:
+    provider = Provider.objects.get(kind="openai")
+    Provider.objects.filter(pk=provider.pk).update(base_url="https://old.example/v1")
+    publish("olga", "old", leave=Leave())
+    Provider.objects.filter(pk=provider.pk).update(base_url="")
+    number = publish("olga", "new", leave=Leave())
+    browser(member("operator")).post(page("routing_revision_undo", number))
+    held = Approval.objects.get()
+    assert (Provider.objects.get(pk=provider.pk).base_url, latest()) == ("", number)
+    assert approve(held.draft, second, held.print).revision == number + 1
+    assert Provider.objects.get(pk=provider.pk).base_url == "https://old.example/v1"
+    # As without approval: its secret goes to no other address.
+    assert not provider.credentials.get().enabled
