@@ -3,7 +3,7 @@ kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.contrib.auth.models import User
@@ -28,8 +28,9 @@ def staff(name: str | None) -> User | None:
 
 
 @contextmanager
-def told_where_kept(user: User | None = None) -> Iterator[None]:
-    """What is held back is kept, and told with a status of its own. Raises CommandError."""
+def told_where_kept(user: User | None = None, show: Callable[[str], object] | None = None) -> Iterator[None]:
+    """What is held back is kept, and told with a status of its own. `show`: where a key goes, which works
+    once it is approved. Raises CommandError."""
     try:
         yield
     except NeedsApprovalError as error:
@@ -38,8 +39,9 @@ def told_where_kept(user: User | None = None) -> Iterator[None]:
         except DraftError as refused:
             raise CommandError("\n".join(refused.problems)) from None
         words = words_of_asked(approval)
-        if error.shown is not None:
-            words += f" The key, shown only this once, works from then on: {error.shown.key}"
+        if error.shown is not None and show is not None:
+            words += " The key, which is shown only this once, works from then on."
+            show(error.shown.key)
         raise CommandError(
             f"{words} Where there is no time: manage.py approval break-glass", returncode=KEPT
         ) from None

@@ -67,7 +67,7 @@ class Command(BaseCommand):
     def _issue(self, options: dict[str, Any]) -> None:
         expires = None if options["expires"] is None else _moment(options["expires"])
         models = [entry.strip() for entry in options["models"].split(",") if entry.strip()]
-        with told_where_kept(), _told(), transaction.atomic():
+        with told_where_kept(show=self.stdout.write), _told(), transaction.atomic():
             hold()
             team = self._team(options["team"])
             issued = issue_key(team, Wish(options["label"], expires, models), _AUTHOR)
@@ -104,7 +104,7 @@ class Command(BaseCommand):
         if not 0 <= hours <= _MOST_HOURS:
             raise CommandError(f"--overlap: from 0 to {_MOST_HOURS} hours")
         try:
-            with told_where_kept():
+            with told_where_kept(show=self.stdout.write):
                 issued = rotate_key(row, timedelta(hours=hours), _AUTHOR)
         except KeyStateError as error:
             raise CommandError(str(error)) from None
