@@ -15,15 +15,18 @@ from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 
 from accounts.audit import differences, entry
-from accounts.models import ManagementToken, TeamMember
+from accounts.models import Identity, ManagementToken, TeamMember
 
 # Logging in is an entry of its own, and a token's use is in its row.
 _COLUMNS: Mapping[type[Model], tuple[str, ...]] = {
     User: ("username", "email", "is_active", "is_staff", "is_superuser", "password"),
     Group: ("name",),
     TeamMember: ("user_id", "team_id"),
+    Identity: ("user_id", "issuer", "subject"),
     ManagementToken: ("user_id", "label", "role_id", "team_id", "expires_at", "revoked_at"),
 }
+# Who fails at it has no name yet. No user has this one: it has a space.
+SIGN_ON = "single sign-on"
 _HIDDEN = frozenset({"password"})
 _BEFORE = "_audit_before"
 _SETS = {"post_add": "added", "post_remove": "removed", "pre_clear": "cleared"}
@@ -113,7 +116,8 @@ def _failed(credentials: Mapping[str, Any], request: Any = None, **_: Any) -> No
     is written down once, however often he tries."""
     if getattr(request, "axes_locked_out", False):
         return
-    entry(_who(str(credentials.get("username", ""))), "login failed", author="nobody").save()
+    why = {"why": credentials["why"]} if "why" in credentials else {}
+    entry(_who(str(credentials.get("username", ""))), "login failed", why, author="nobody").save()
 
 
 def _locked_out(username: str, **_: Any) -> None:
@@ -121,6 +125,8 @@ def _locked_out(username: str, **_: Any) -> None:
 
 
 def _who(username: str) -> str:
+    if username.startswith(SIGN_ON):
+        return SIGN_ON
     known = User.objects.filter(username=username.replace("\0", "")[:150]).exists()
     return f"user {username}" if known else "a user that there is not"
 

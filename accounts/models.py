@@ -15,6 +15,7 @@ from accounts.allowances import MODEL_ENTRY, PRIORITIES, Budget, Limit
 from accounts.audit import AuditEntry
 from accounts.capture.redact import BadPatternError, check
 from accounts.capture.rows import Capture, CaptureCut
+from accounts.identities import Identity, SpentSignIn
 from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
 from accounts.tokens import ManagementToken
 
@@ -26,11 +27,13 @@ __all__ = (
     "Budget",
     "Capture",
     "CaptureCut",
+    "Identity",
     "LedgerCut",
     "LedgerProcess",
     "Limit",
     "ManagementToken",
     "RequestEntry",
+    "SpentSignIn",
     "Team",
     "TeamMember",
     "UsageDay",

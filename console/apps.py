@@ -9,6 +9,7 @@ from typing import cast
 from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
+from console.oidc.identity_provider import IdentityProvider
 from pipeline.cache_stores import Stock
 from pipeline.explanation import Counted
 from pipeline.pulse_desk import Desk
@@ -36,6 +37,8 @@ class ConsoleConfig(AppConfig):
     verbose_name = "Console"
     running: Running | None = None
     desk: Desk | None = None
+    # Where the admin's users may come from; None: single sign-on is off.
+    sign_in: IdentityProvider | None = None
 
     def ready(self) -> None:
         """Roles are there once the tables and their permissions are."""

@@ -15,7 +15,7 @@ from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.admin_base import BoundedLookups
-from accounts.models import TeamMember
+from accounts.models import Identity, TeamMember
 
 admin.site.index_title = "Overview"
 for _each in (User, Group, AccessAttempt, AccessFailureLog, AccessLog):
@@ -30,6 +30,14 @@ class TeamMemberInline(TabularInline):
     extra = 0
 
 
+class IdentityInline(TabularInline):
+    """Who at the identity provider this user is. Whoever is named here is let in as this user."""
+
+    model = Identity
+    fields = ("issuer", "subject")
+    extra = 0
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, BoundedLookups):
     """Django's page, with the theme's forms."""
@@ -37,7 +45,7 @@ class UserAdmin(DjangoUserAdmin, BoundedLookups):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    inlines = (TeamMemberInline,)
+    inlines = (TeamMemberInline, IdentityInline)
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         """A user is added with a name and a password alone."""

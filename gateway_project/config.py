@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from console.oidc.settings import OidcSettings
 from gateway_project.otel_env import TraceSettings
 from gateway_project.secrets import Secrets
 
@@ -66,6 +67,7 @@ class Config:
     metrics_token: str | None = field(repr=False)
     traces: TraceSettings | None
     grpc: GrpcSettings
+    oidc: OidcSettings | None
     secrets: Secrets = field(repr=False)
 
     @property

@@ -14,6 +14,8 @@ from environ import Env
 
 from accounts.keys import WeakKeyError, check_chosen
 from gateway_project.config import Config, GrpcSettings, ProviderValues
+from gateway_project.env_names import NAMES, SERVER_FIELDS
+from gateway_project.oidc_env import oidc_settings
 from gateway_project.otel_env import trace_settings
 from gateway_project.secrets import Secrets, WeakSecretError, check_password, check_strength, master_secret
 from pipeline.redis_address import RedisAddressError, check_address
@@ -25,75 +27,6 @@ PREFIX = "LLM_GATEWAY_"
 # The plain names that the SDKs read serve too, after ours.
 _PLAIN_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 SEEDED = ("openai", "anthropic", "ollama")
-NAMES = (
-    "ADMIN_PASSWORD",
-    "APPROVAL",
-    "BOOTSTRAP_KEY",
-    "CACHE_MB",
-    "CACHE_REDIS_URL",
-    "CACHE_TEAM_MB",
-    "CONFIG",
-    "CORS_ORIGINS",
-    "DATABASE_URL",
-    "DATA_DIR",
-    "ENVIRONMENT",
-    "GRPC_HOST",
-    "GRPC_PORT",
-    "GRPC_STATUS_PORT",
-    "GRPC_TLS_CERTIFICATE",
-    "GRPC_TLS_KEY",
-    "LEDGER_DAYS",
-    "LEDGER_JOURNAL_MB",
-    "LOG_LEVEL",
-    "MAX_CALLS",
-    "MEMORY_MB",
-    "METRICS_TOKEN",
-    "PROVIDERS_ANTHROPIC_API_KEY",
-    "PROVIDERS_ANTHROPIC_BASE_URL",
-    "PROVIDERS_DEFAULT",
-    "PROVIDERS_OLLAMA_BASE_URL",
-    "PROVIDERS_OPENAI_API_KEY",
-    "PROVIDERS_OPENAI_BASE_URL",
-    "PUBLIC_URL",
-    "REDIS_URL",
-    "SECRET_KEY",
-    "SECRET_KEY_FALLBACKS",
-    "SERVER",
-    "SERVER_HOST",
-    "SERVER_PORT",
-    "VECTORS_MB",
-    "VECTORS_URL",
-    "WORKERS",
-)
-# config.yaml's `server` section: its fields and the variables that win over them. Secrets do not go there.
-SERVER_FIELDS = {
-    "host": "SERVER_HOST",
-    "port": "SERVER_PORT",
-    "server": "SERVER",
-    "workers": "WORKERS",
-    "log_level": "LOG_LEVEL",
-    "environment": "ENVIRONMENT",
-    "data_dir": "DATA_DIR",
-    "database_url": "DATABASE_URL",
-    "redis_url": "REDIS_URL",
-    "public_url": "PUBLIC_URL",
-    "cors_origins": "CORS_ORIGINS",
-    "approval": "APPROVAL",
-    "max_calls": "MAX_CALLS",
-    "memory_mb": "MEMORY_MB",
-    "cache_mb": "CACHE_MB",
-    "cache_redis_url": "CACHE_REDIS_URL",
-    "cache_team_mb": "CACHE_TEAM_MB",
-    "vectors_url": "VECTORS_URL",
-    "vectors_mb": "VECTORS_MB",
-    "ledger_days": "LEDGER_DAYS",
-    "ledger_journal_mb": "LEDGER_JOURNAL_MB",
-    "grpc_host": "GRPC_HOST",
-    "grpc_port": "GRPC_PORT",
-    "grpc_status_port": "GRPC_STATUS_PORT",
-    "grpc_tls_certificate": "GRPC_TLS_CERTIFICATE",
-    "grpc_tls_key": "GRPC_TLS_KEY",
-}
 
 Value = TypeVar("Value")
 # Apps made of web pages have schemes of their own, such as tauri://localhost.
@@ -181,6 +114,7 @@ class _Reader:
             "traces": trace_settings(self._environ, self.problems),
             "grpc": self._grpc(),
         }
+        values["oidc"] = oidc_settings(self._environ, values["public_url"], self.problems)
         old = self._fallbacks()
         if self.problems:
             return None

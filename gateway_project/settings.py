@@ -129,9 +129,12 @@ DATABASES = {"default": _database()}
 
 # --- The admin's users
 
+_BY_PASSWORD = GATEWAY.oidc is None or not GATEWAY.oidc.only
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    *(["django.contrib.auth.backends.ModelBackend"] if _BY_PASSWORD else []),
+    # A session that began by single sign-on ends where that is switched off, and the other way round.
+    *(["console.oidc.backend.SignedOn"] if GATEWAY.oidc is not None else []),
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -149,8 +152,10 @@ AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
 # Of a failed login the query is written down too, and a key may stand in it that somebody took to the wrong
-# page.
-AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next", *KEY_NAMES]
+# page; and what an identity provider sends a browser back with.
+AXES_SENSITIVE_PARAMETERS = [
+    *("username", "ip_address", "csrfmiddlewaretoken", "next", "code", "state", *KEY_NAMES)
+]
 
 # A browser sends Secure cookies over TLS and to this machine; an address that is declared to be plain HTTP
 # gets cookies that work there.

@@ -26,6 +26,7 @@ urlpatterns = [
     path("admin/playground/key", admin.site.admin_view(playground_key), name="playground_key"),
     path("admin/playground/end", admin.site.admin_view(playground_end), name="playground_end"),
     path("admin/playground/request", admin.site.admin_view(playground_request), name="playground_request"),
+    path("admin/", include("console.oidc.urls")),
     path("admin/", admin.site.urls),
     path("manage/v1/", include("console.manage.urls")),
     path("metrics", metrics),

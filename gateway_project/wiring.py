@@ -33,6 +33,7 @@ from apiv1.origins import Origins
 from apiv1.realtime import RealtimeDoor
 from apiv1.urls import EXACT, PREFIXES
 from console.apps import ConsoleConfig, Running
+from console.oidc.identity_provider import IdentityProvider
 from gateway_project.config import Config
 from gateway_project.follow import Follower
 from gateway_project.line_log import LineLog
@@ -104,6 +105,8 @@ def equip(config: Config) -> None:
     cast(AccountsConfig, apps.get_app_config("accounts")).hasher = KeyHasher(*config.secrets.peppers)
     routing = cast(RoutingConfig, apps.get_app_config("routing"))
     routing.own_addresses, routing.approval = _own_addresses(config), config.approval
+    console = cast(ConsoleConfig, apps.get_app_config("console"))
+    console.sign_in = None if config.oidc is None else IdentityProvider(config.oidc)
 
 
 def _own_addresses(config: Config) -> list[tuple[str, int]]:

@@ -82,6 +82,7 @@ TABLES: dict[str, tuple[frozenset[str], ...]] = {
     "accounts.auditentry": (OWNER, NONE, NONE, NONE),
     "accounts.managementtoken": (OWNER, NONE, OWNER, NONE),
     "accounts.teammember": (NONE, NONE, NONE, NONE),
+    "accounts.identity": (NONE, NONE, NONE, NONE),
     "auth.user": (NONE, NONE, NONE, NONE),
     "auth.group": (NONE, NONE, NONE, NONE),
     "axes.accessattempt": (NONE, NONE, NONE, NONE),

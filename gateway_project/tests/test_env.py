@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway_project.config import Config
-from gateway_project.env import NAMES, PREFIX, SERVER_FIELDS, SettingsError, load
+from gateway_project.env import PREFIX, SettingsError, load
+from gateway_project.env_names import NAMES, SERVER_FIELDS
 from gateway_project.secrets import Secrets
 from routing.configfile import load_yaml, parse
 

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from gateway_project.env import NAMES
+from gateway_project.env_names import NAMES
 from gateway_project.limits import DRAIN_SECONDS, LAST_SECONDS, NOTICE_SECONDS
 
 CHART = Path(__file__).resolve().parents[2] / "deploy" / "helm" / "llm-gateway"

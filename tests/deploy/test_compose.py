@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from gateway_project.env import NAMES, PREFIX
+from gateway_project.env import PREFIX
+from gateway_project.env_names import NAMES
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FILE = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())

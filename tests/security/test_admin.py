@@ -18,7 +18,8 @@ from tests.support.rows import Key, make_key, make_provider, make_staff
 pytestmark = pytest.mark.django_db
 
 # What needs no session: where one begins, what only a browser's looks need, and what ends one.
-OPEN = {"/admin/login/", "/admin/jsi18n/", "/admin/logout/"}
+SIGN_ON = {"/admin/oidc/start/", "/admin/oidc/callback/"}
+OPEN = {"/admin/login/", "/admin/jsi18n/", "/admin/logout/", *SIGN_ON}
 PASSWORD = "a-long-password-of-the-tests"
 
 

@@ -1,0 +1,14 @@
+"""The addresses of single sign-on, below the admin's."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from console.oidc.views import callback, login_page, start
+
+urlpatterns = [
+    # Before the admin's own of that address.
+    path("login/", login_page),
+    path("oidc/start/", start, name="oidc_start"),
+    path("oidc/callback/", callback, name="oidc_callback"),
+]
