@@ -1,4 +1,4 @@
-"""Rows of single sign-on: who at an identity provider is which user, and which sign-ins have been completed."""
+"""Rows of single sign-on: who at an identity provider is which user, and which sign-ins were completed."""
 
 from __future__ import annotations
 

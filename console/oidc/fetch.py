@@ -1,5 +1,5 @@
-"""Requests to the identity provider: bounded in time and size, over verified TLS, with no redirects, cookies or
-proxies of the environment."""
+"""Requests to the identity provider: bounded in time and size, over verified TLS, with no redirects, cookies
+or proxies of the environment."""
 
 from __future__ import annotations
 

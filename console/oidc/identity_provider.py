@@ -132,12 +132,14 @@ class IdentityProvider:
         if document.get("issuer") != self.settings.issuer:
             raise UnavailableError("identity provider: its discovery document is of another issuer")
         names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-        endpoints = [document.get(name) for name in names]
+        endpoints = [str(document.get(name, "")) for name in names]
         if not all(map(is_safe_url, endpoints)):
             raise UnavailableError("identity provider: an endpoint is missing or not HTTPS")
         ways = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
         return Metadata(
-            *map(str, endpoints),
+            authorization=endpoints[0],
+            token=endpoints[1],
+            keys=endpoints[2],
             basic=not isinstance(ways, list) or "client_secret_basic" in ways,
             names_itself=document.get("authorization_response_iss_parameter_supported") is True,
         )

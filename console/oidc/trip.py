@@ -70,7 +70,8 @@ class Trip:
 
 def new_trip(wanted: str) -> Trip:
     """`wanted`: where somebody wants to go afterwards."""
-    return Trip(*(secrets.token_urlsafe(32) for _ in range(3)), next=local_path(wanted))
+    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    return Trip(state, nonce, verifier, local_path(wanted))
 
 
 def keep(response: HttpResponseBase, trip: Trip, settings: OidcSettings) -> None:
