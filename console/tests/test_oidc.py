@@ -99,7 +99,7 @@ def test_a_second_login_is_the_same_user_whatever_he_is_called_now(
 
 
 @pytest.mark.parametrize("name", ["admin", "Admin", "\uff21\uff24\uff2d\uff29\uff2e"])
-def test_s57_a_local_user_of_that_name_and_address_is_somebody_else(
+def test_s58_a_local_user_of_that_name_and_address_is_somebody_else(
     on: IdentityProvider, idp: FakeIdp, name: str
 ) -> None:
     local = User.objects.create_superuser("admin", "root@example.com", PASSWORD)
@@ -124,7 +124,7 @@ def test_a_superuser_may_bind_a_local_user_by_hand(on: IdentityProvider, idp: Fa
     assert who(client) == str(local.pk)
 
 
-def test_s57_a_group_that_is_lost_takes_its_role_at_the_next_login(
+def test_s58_a_group_that_is_lost_takes_its_role_at_the_next_login(
     on: IdentityProvider, idp: FakeIdp
 ) -> None:
     idp.person |= {"groups": ["ops", "crew"]}
@@ -134,7 +134,7 @@ def test_s57_a_group_that_is_lost_takes_its_role_at_the_next_login(
     assert roles("alice") == {"viewer"}
 
 
-def test_s57_who_has_lost_every_group_is_refused_and_keeps_no_role(
+def test_s58_who_has_lost_every_group_is_refused_and_keeps_no_role(
     on: IdentityProvider, idp: FakeIdp
 ) -> None:
     old = Client()
@@ -157,7 +157,7 @@ def test_s57_who_has_lost_every_group_is_refused_and_keeps_no_role(
 
 
 @pytest.mark.parametrize("groups", [None, [], ["unknown"], "unknown", {"crew": True}, [["crew"]], 7])
-def test_s57_a_stranger_without_a_group_leaves_nothing_behind(
+def test_s58_a_stranger_without_a_group_leaves_nothing_behind(
     on: IdentityProvider, idp: FakeIdp, groups: object
 ) -> None:
     idp.person |= {"groups": groups}
@@ -175,7 +175,7 @@ def test_one_group_may_come_as_a_word_and_a_role_that_is_not_there_is_left_out(
 
 
 @pytest.mark.parametrize("column", ["is_active", "is_staff"])
-def test_s57_a_user_who_is_switched_off_is_refused(on: IdentityProvider, idp: FakeIdp, column: str) -> None:
+def test_s58_a_user_who_is_switched_off_is_refused(on: IdentityProvider, idp: FakeIdp, column: str) -> None:
     signed_in(Client())
     User.objects.update(**{column: False})
     client = Client()
@@ -207,7 +207,7 @@ def test_odd_names_become_plain_ones(on: IdentityProvider, idp: FakeIdp, person:
     "http:evil.example", "///evil.example", "/\t/evil.example", " //evil.example", "evil",
     "/admin/oidc/start/", "/admin/login/?next=/admin/", "/" + "a" * 3000,
 ])  # fmt: skip
-def test_s57_nobody_is_sent_elsewhere_afterwards(on: IdentityProvider, wanted: str) -> None:
+def test_s58_nobody_is_sent_elsewhere_afterwards(on: IdentityProvider, wanted: str) -> None:
     assert 'content="0; url=/admin/"' in signed_in(Client(), wanted).content.decode()
 
 

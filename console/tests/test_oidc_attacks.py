@@ -1,4 +1,4 @@
-"""Single sign-on against who lies: forged and stolen answers, tokens and keys, and a provider that is down."""
+"""Single sign-on against who lies: forged and stolen answers, tokens and keys; a provider that is down."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def why() -> list[str]:
 
 
 @pytest.mark.parametrize("change", [{"state": "wrong"}, {"state": ""}, {"state": "é"}, {"code": ""}])
-def test_s57_an_answer_that_this_browser_did_not_ask_for_is_nothing(
+def test_s58_an_answer_that_this_browser_did_not_ask_for_is_nothing(
     on: IdentityProvider, idp: FakeIdp, change: dict[str, str]
 ) -> None:
     client = Client()
@@ -73,7 +73,7 @@ def test_s57_an_answer_that_this_browser_did_not_ask_for_is_nothing(
     assert why() == []
 
 
-def test_s57_an_answer_in_another_browser_is_nothing(on: IdentityProvider, idp: FakeIdp) -> None:
+def test_s58_an_answer_in_another_browser_is_nothing(on: IdentityProvider, idp: FakeIdp) -> None:
     """Somebody sends his own answer to somebody else, who would then work as him."""
     answer = begun(Client())
     for other in (Client(), Client()):
@@ -84,7 +84,7 @@ def test_s57_an_answer_in_another_browser_is_nothing(on: IdentityProvider, idp: 
     assert idp.asked["/token"] == 0
 
 
-def test_s57_a_cookie_that_was_made_up_or_is_old_is_nothing(
+def test_s58_a_cookie_that_was_made_up_or_is_old_is_nothing(
     on: IdentityProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client()
@@ -107,7 +107,7 @@ def test_the_cookie_is_of_this_page_alone(idp: FakeIdp, clock: Hands) -> None:
             assert int(cookie["max-age"]) == 600
 
 
-def test_s57_a_code_and_a_state_are_good_once(on: IdentityProvider, idp: FakeIdp) -> None:
+def test_s58_a_code_and_a_state_are_good_once(on: IdentityProvider, idp: FakeIdp) -> None:
     client = Client()
     answer = begun(client)
     cookie = client.cookies["gateway_sign_in"].value
@@ -125,13 +125,13 @@ def test_s57_a_code_and_a_state_are_good_once(on: IdentityProvider, idp: FakeIdp
 
 
 @pytest.mark.parametrize("said", ["http://127.0.0.1:1", ""])
-def test_s57_an_answer_of_another_provider_is_nothing(on: IdentityProvider, idp: FakeIdp, said: str) -> None:
+def test_s58_an_answer_of_another_provider_is_nothing(on: IdentityProvider, idp: FakeIdp, said: str) -> None:
     client = Client()
     refused(client, ended(client, begun(client) | {"iss": said}))
     assert idp.asked["/token"] == 0
 
 
-def test_s57_a_provider_that_names_itself_must(on: IdentityProvider, idp: FakeIdp) -> None:
+def test_s58_a_provider_that_names_itself_must(on: IdentityProvider, idp: FakeIdp) -> None:
     idp.document = {"authorization_response_iss_parameter_supported": True}
     client = Client()
     refused(client, ended(client, begun(client)))
@@ -219,7 +219,7 @@ FORGED: dict[str, Callable[[FakeIdp, Claims], str]] = {
 
 
 @pytest.mark.parametrize("way", FORGED)
-def test_s57_a_forged_token_is_nobody(on: IdentityProvider, idp: FakeIdp, way: str) -> None:
+def test_s58_a_forged_token_is_nobody(on: IdentityProvider, idp: FakeIdp, way: str) -> None:
     idp.sign = FORGED[way]
     client = Client()
     refused(client, signed_in(client))
@@ -255,7 +255,7 @@ CLAIMS: dict[str, Claims] = {
 
 
 @pytest.mark.parametrize("what", CLAIMS)
-def test_s57_a_token_for_something_else_is_nobody(on: IdentityProvider, idp: FakeIdp, what: str) -> None:
+def test_s58_a_token_for_something_else_is_nobody(on: IdentityProvider, idp: FakeIdp, what: str) -> None:
     idp.claims = CLAIMS[what]
     client = Client()
     refused(client, signed_in(client))
@@ -267,7 +267,7 @@ def test_a_token_for_several_that_we_asked_for_is_good(on: IdentityProvider, idp
     assert signed_in(Client()).status_code == 200
 
 
-def test_s57_who_fails_too_often_waits_and_nobody_else_does(on: IdentityProvider, idp: FakeIdp) -> None:
+def test_s58_who_fails_too_often_waits_and_nobody_else_does(on: IdentityProvider, idp: FakeIdp) -> None:
     idp.claims = {"aud": "another"}
     client = Client(REMOTE_ADDR="192.0.2.1")
     said = [signed_in(client).status_code for _ in range(9)]
@@ -285,7 +285,7 @@ def test_s57_who_fails_too_often_waits_and_nobody_else_does(on: IdentityProvider
 # --- Keys
 
 
-def test_s57_keys_are_rotated_and_an_unknown_one_is_looked_for_now_and_then(
+def test_s58_keys_are_rotated_and_an_unknown_one_is_looked_for_now_and_then(
     on: IdentityProvider, idp: FakeIdp, clock: Hands
 ) -> None:
     assert [signed_in(Client()).status_code for _ in range(2)] == [200, 200]
@@ -325,7 +325,7 @@ def test_a_withdrawn_key_is_not_believed_for_long(on: IdentityProvider, idp: Fak
 
 @pytest.mark.parametrize("fault", ["down", "huge", "odd", "moved", "slow"])
 @pytest.mark.parametrize("path", [DISCOVERY, "/token", "/jwks"])
-def test_s57_a_provider_that_fails_is_a_clear_page_in_time(
+def test_s58_a_provider_that_fails_is_a_clear_page_in_time(
     on: IdentityProvider, idp: FakeIdp, monkeypatch: pytest.MonkeyPatch, path: str, fault: str
 ) -> None:
     monkeypatch.setattr(fetch, "SECONDS", 1.0)
@@ -361,7 +361,7 @@ def test_who_is_down_is_left_alone_for_a_moment(on: IdentityProvider, idp: FakeI
     {"authorization_endpoint": "javascript:alert(1)"},
     {"authorization_endpoint": "https://user:word@example.com/"},
 ])  # fmt: skip
-def test_s57_a_discovery_document_of_somebody_else_is_not_followed(
+def test_s58_a_discovery_document_of_somebody_else_is_not_followed(
     on: IdentityProvider, idp: FakeIdp, document: Claims
 ) -> None:
     idp.document = document
@@ -369,7 +369,7 @@ def test_s57_a_discovery_document_of_somebody_else_is_not_followed(
     refused(client, client.get(START), 503)
 
 
-def test_s57_nobody_listens(clock: Hands) -> None:
+def test_s58_nobody_listens(clock: Hands) -> None:
     with a_fake_idp() as idp:
         pass
     with signing_on(idp, clock):
@@ -377,14 +377,14 @@ def test_s57_nobody_listens(clock: Hands) -> None:
         refused(client, client.get(START), 503)
 
 
-def test_s57_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, clock: Hands) -> None:
+def test_s58_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, clock: Hands) -> None:
     with a_fake_idp(tmp_path) as idp, signing_on(idp, clock):
         client = Client()
         refused(client, client.get(START), 503)
         assert idp.asked[DISCOVERY] == 0
 
 
-def test_s57_a_wrong_client_secret_is_told_to_nobody(idp: FakeIdp, clock: Hands) -> None:
+def test_s58_a_wrong_client_secret_is_told_to_nobody(idp: FakeIdp, clock: Hands) -> None:
     with signing_on(idp, clock, secret="hunter2hunter2"):
         client = Client()
         assert "hunter2" not in refused(client, signed_in(client))

@@ -42,7 +42,7 @@ def test_the_whole_way_of_somebody_who_signs_in(chromium: Browser, idp: FakeIdp)
     with gateway:
         page = chromium.new_page(base_url=gateway.url)
         trouble: list[Any] = []
-        page.on("pageerror", trouble.append)
+        page.on("pageerror", lambda error: trouble.append(error))
         page.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
         page.goto("/admin/lint/")
         page.get_by_role("link", name="Sign in with Example").click()
