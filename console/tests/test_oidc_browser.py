@@ -43,7 +43,10 @@ def test_the_whole_way_of_somebody_who_signs_in(chromium: Browser, idp: FakeIdp)
         page = chromium.new_page(base_url=gateway.url)
         trouble: list[Any] = []
         page.on("pageerror", lambda error: trouble.append(error))
-        page.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
+        page.on(
+            "response", lambda r: trouble.append(r.url) if r.status >= 400 and gateway.url in r.url else None
+        )
+        page.on("console", lambda said: trouble.append(said.text) if "Policy" in said.text else None)
         page.goto("/admin/lint/")
         page.get_by_role("link", name="Sign in with Example").click()
         page.get_by_role("link", name="Continue").click()
