@@ -36,6 +36,8 @@ class TeamAdmin(ModelAdmin):
 
     list_display = ("name", "active_keys", "route_count", "created")
     search_fields = ("name",)
+    # Django forgets the table's own where sums are added.
+    ordering = ("name",)
     fields = ("name", "priority", "batches", *COLUMNS)
     csv_fields: tuple[str, ...] = ("name", "created")
 

@@ -6,15 +6,29 @@ import json
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 
+from accounts.admin_base import CappedPaginator
 from accounts.audit import REPLACED, AuditEntry
-from accounts.ledger.admin import CappedPaginator
+from accounts.ledger.admin_filters import Typed
 from accounts.rights import Action, may
 from routing.admin_base import CsvExport
+
+
+class AuthorFilter(Typed):
+    """By who did it, whole: a list of all would be the whole table read."""
+
+    title = "author"
+    inputs = (("author", "Author", "text"),)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        author = str(self.used_parameters.get("author", "")).strip()
+        # PostgreSQL has no word for a zero byte.
+        return queryset.filter(author=author.replace("\0", "?")) if author else queryset
 
 
 @admin.register(AuditEntry)
@@ -22,7 +36,8 @@ class AuditEntryAdmin(CsvExport):
     """Entries, newest first."""
 
     list_display = ("at", "author", "way", "action", "object", "reason", "part_of")
-    list_filter = ("via", "action", "at", ("author", admin.AllValuesFieldListFilter))
+    list_filter = ("via", "action", "at", AuthorFilter)
+    sortable_by = ("at",)
     search_fields = ("object", "author", "reason")
     search_help_text = "What it was done to, who did it, or why."
     show_full_result_count = False

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from accounts.admin_base import BoundedLookups, TeamScoped
+from accounts.admin_base import BoundedLookups, CappedPaginator, TeamScoped
 from accounts.capture.keep import forget_request, looked_at
 from accounts.models import Capture, Team
 from accounts.rights import Action, may
@@ -27,8 +27,17 @@ class CaptureAdmin(TeamScoped, BoundedLookups):
     search_fields = ("request_id__exact",)
     fields = ("request_id", "at", "team_name", "surface", "status", "cached", "cut", "said")
     readonly_fields = fields
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+    sortable_by = ()
     list_per_page = 50
     actions = ("forget_chosen",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Capture]:
+        name = Team.objects.filter(pk=OuterRef("team_id")).values("name")
+        rows: QuerySet[Capture] = super().get_queryset(request)
+        return rows.annotate(team_named=Subquery(name[:1]))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -51,9 +60,8 @@ class CaptureAdmin(TeamScoped, BoundedLookups):
         return found
 
     @admin.display(description="Team")
-    def team_name(self, obj: Capture) -> str:
-        name = Team.objects.filter(pk=obj.team_id).values_list("name", flat=True).first()
-        return name or f"team {obj.team_id}, which is gone"
+    def team_name(self, obj: Any) -> str:
+        return obj.team_named or f"team {obj.team_id}, which is gone"
 
     @admin.display(description="Prompt and answer")
     def said(self, obj: Capture) -> str:

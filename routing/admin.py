@@ -22,6 +22,7 @@ from unfold.decorators import action, display
 from unfold.forms import PaginationInlineFormSet
 
 from accounts.admin import TeamAdmin
+from accounts.admin_base import CappedPaginator
 from accounts.capture.admin import ForgetsCaptures
 from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
 from accounts.ledger.rows import RequestEntry, UsageDay
@@ -35,6 +36,7 @@ from routing.admin_cache import CachePurgeAdmin, PurgesCache
 from routing.admin_drafts import DraftAdmin
 from routing.admin_home import may_explain
 from routing.admin_keys import PublishedApiKeyAdmin
+from routing.admin_losses import LOSS_FILTERS
 from routing.admin_owned import OwnedObjectAdmin
 from routing.admin_revisions import RevisionAdmin
 from routing.admin_semantic import SemanticEventAdmin
@@ -295,15 +297,14 @@ class TranslationLossAdmin(CsvExport):
     list_filter = (
         "day",
         "refused",
-        ("route", admin.AllValuesFieldListFilter),
-        ("provider", admin.AllValuesFieldListFilter),
-        ("surface", admin.AllValuesFieldListFilter),
-        ("model", admin.AllValuesFieldListFilter),
-        ("field", admin.AllValuesFieldListFilter),
+        *LOSS_FILTERS,
     )
     search_fields = ("route", "model", "field")
     list_display_links = None
     list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
     list_before_template = "admin/routing/translationloss/sums.html"
     csv_fields: tuple[str, ...] = (
         "day",

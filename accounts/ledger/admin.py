@@ -12,18 +12,16 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from accounts.admin_base import BoundedLookups, TeamScoped
+from accounts.admin_base import BoundedLookups, CappedPaginator, TeamScoped
 from accounts.ledger import usage_page
 from accounts.ledger.admin_filters import (
     CodeFilter,
@@ -46,19 +44,8 @@ from accounts.ledger.words import attempt_cost, attempt_used, explain
 from accounts.rights import Action, may
 from accounts.sheets import MOST_ROWS, streamed
 
-# Nobody turns more pages; whoever looks for something older filters.
-_MOST_COUNTED = 5_000
 # States of an attempt that a request is charged for.
 _CHARGED = ("settled", "estimated", "orphaned")
-
-
-class CappedPaginator(Paginator):
-    """Counts up to a bound, so that no page costs a count of all."""
-
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        return int(rows.order_by()[:_MOST_COUNTED].count())
 
 
 class _ReadOnly:
@@ -283,6 +270,8 @@ class UsageDayAdmin(_Ledger):
     list_per_page = 50
     show_full_result_count = False
     paginator = CappedPaginator
+    # What was spent most of is the page of usage.
+    sortable_by = ("day",)
     csv_fields: tuple[str, ...] = (
         "day",
         "team",

@@ -152,7 +152,7 @@ class SumDayFilter(DayFilter):
     column = "day"
 
 
-class _Typed(admin.ListFilter):
+class Typed(admin.ListFilter):
     """Values that somebody types in, in a form of its own. `inputs`: parameter, label and kind of each."""
 
     template = "admin/accounts/requestentry/typed.html"
@@ -193,7 +193,7 @@ class _Typed(admin.ListFilter):
         }
 
 
-class SpanFilter(_Typed):
+class SpanFilter(Typed):
     """By moments (UTC), from the first until before the second. What is no moment filters nothing."""
 
     title = "time (UTC)"
@@ -215,7 +215,7 @@ def _moment(text: Any) -> datetime | None:
         return None
 
 
-class CodeFilter(_Typed):
+class CodeFilter(Typed):
     """By the code of an error: the gateway's own, or a provider's word."""
 
     title = "error code"

@@ -121,12 +121,19 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def summed(requests: QuerySet[RequestEntry]) -> Iterator[tuple[Key, list[int]]]:
-    """The same of rows, added up within the database: of each key those that have ended. Blocks."""
+def grouped(requests: QuerySet[RequestEntry]) -> QuerySet[Any]:
+    """The same of rows, added up within the database: of each key those that have ended, KEY by name and each
+    of SUMS as `sum_...`, in this order."""
     ended = requests.filter(state__in=ENDED).annotate(day=TruncDate("at", tzinfo=UTC))
     # Not by the columns' own names, which the grouping would then take for theirs.
     counted = {f"sum_{name}": Coalesce(sum_, 0) for name, sum_ in _IN_DATABASE.items()}
-    for row in ended.order_by().values(*KEY).annotate(**counted).iterator():
+    sums: QuerySet[Any] = ended.order_by().values(*KEY).annotate(**counted)
+    return sums
+
+
+def summed(requests: QuerySet[RequestEntry]) -> Iterator[tuple[Key, list[int]]]:
+    """`grouped` as `sums_of` has it. Blocks."""
+    for row in grouped(requests).iterator():
         yield tuple(row[name] for name in KEY), [row[f"sum_{name}"] for name in SUMS]
 
 

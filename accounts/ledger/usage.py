@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from typing import Any
 
-from django.db.models import F, Max, QuerySet, Sum
+from django.db.models import Max, QuerySet, Sum
 
 from accounts.ledger.rows import UsageDay
 from accounts.ledger.sums import BOUNDS, SPREAD, SUMS
@@ -128,7 +128,8 @@ class Usage:
 
 
 def usage(wanted: Asked, rows: QuerySet[UsageDay]) -> Usage:
-    """What was used, of `rows` that one may see. Two passes over the sums of these days. Blocks."""
+    """What was used, of `rows` that one may see. Two passes over the sums of these days, the second of which
+    adds up no more than what it orders by; of the largest groups all is then added up. Blocks."""
     chosen = wanted.of(rows)
     sums = {f"sum_{name}": Sum(name) for name in SUMS}
     by_day = {row["day"]: _sums(row) for row in chosen.order_by().values("day").annotate(**sums)}
@@ -137,15 +138,21 @@ def usage(wanted: Asked, rows: QuerySet[UsageDay]) -> Usage:
     nothing = dict.fromkeys(SUMS, 0)
     column, name = GROUPS[wanted.by]
     parts = ("input_tokens", "output_tokens") if wanted.measure == "tokens" else (wanted.measure,)
-    size = reduce(operator.add, (F(f"sum_{part}") for part in parts))
-    largest = (
+    size = reduce(operator.add, (Sum(part) for part in parts))
+    by_size = (
         chosen.order_by()
         .values(column)
-        .annotate(**sums, named=Max(name), size=size)
-        .order_by("-size", "-sum_requests", column)
+        .annotate(size=size, count=Sum("requests"))
+        .order_by("-size", "-count", column)
     )
+    largest = [row[column] for row in by_size[:MOST_GROUPS]]
+    whole = chosen.filter(**{f"{column}__in": largest}).order_by().values(column)
+    found = {row[column]: row for row in whole.annotate(**sums, named=Max(name))}
     groups = [
-        Used(str(row["named"]) or "(none)", _sums(row), str(row[column])) for row in largest[:MOST_GROUPS]
+        Used(str(found[each]["named"]) or "(none)", _sums(found[each]), str(each))
+        for each in largest
+        # One that was deleted in between is no more.
+        if each in found
     ]
     listed = _added(group.sums for group in groups)
     left = {name: total[name] - listed[name] for name in SUMS}
