@@ -1,10 +1,9 @@
-"""Lists of what grows with calls: as many queries whatever the rows, no count of a whole table, no order that a
-page does not offer, and no more choices than one reads."""
+"""Lists of what grows with calls: as many queries whatever the rows, no count of a whole table, no order that
+a page does not offer, and no more choices than one reads."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -60,11 +59,11 @@ def more(begin: int, count: int) -> None:
 
 
 @pytest.fixture
-def root(client: Client) -> Iterator[Client]:
+def root(client: Client) -> Client:
     user = User.objects.create_superuser("root")
     client.force_login(user, "django.contrib.auth.backends.ModelBackend")
     more(0, 2)
-    yield client
+    return client
 
 
 def asked(client: Client, address: str) -> list[str]:

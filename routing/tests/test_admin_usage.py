@@ -185,8 +185,11 @@ def test_it_asks_for_sums_alone_and_seldom(reader: Client) -> None:
         assert reader.get(USAGE + "?team=7&by=model").status_code == 200
     told = [query["sql"] for query in queries.captured_queries]
     assert not [sql for sql in told if "accounts_requestentry" in sql]
-    # Days, groups, and the name of the one that is chosen.
-    assert len([sql for sql in told if re.search(r'FROM "accounts_usageday"', sql)]) == 3
+    # Days, which groups are the largest, those in full, and the name of the one that is chosen.
+    sums = [sql for sql in told if re.search(r'FROM "accounts_usageday"', sql)]
+    assert len(sums) == 4
+    # All the sums of every group would take twice as long where there are many.
+    assert [sql for sql in sums if "LIMIT 20" in sql and "ok_50" in sql] == []
 
 
 def test_without_the_permission_there_is_nothing() -> None:
