@@ -134,7 +134,8 @@ def _ledger(cursor: Any, count: int) -> None:
     cursor.execute(_DRAWN.replace("COUNT", f"{count:d}"))
     _insert_from(cursor, "accounts_requestentry", _REQUEST, "drawn ORDER BY ago DESC")
     _insert_from(cursor, AttemptEntry._meta.db_table, _ATTEMPT, "accounts_requestentry r")
-    inner, values = grouped(RequestEntry.objects.all()).query.sql_with_params()
+    # As they come: a day's rows lie beside each other.
+    inner, values = grouped(RequestEntry.objects.all()).order_by("day").query.sql_with_params()
     names = ", ".join((*KEY, *SUMS))
     cursor.execute(f"INSERT INTO {UsageDay._meta.db_table} ({names}) {inner}", values)
     cursor.execute("DROP TABLE drawn")
@@ -182,7 +183,7 @@ _REQUEST = {
     "route": "'model-' || lpad(m::text, 4, '0')",
     "provider": f"'provider-' || lpad((m % {PROVIDERS})::text, 3, '0')",
     "upstream_model": "'model-' || lpad(m::text, 4, '0')",
-    "revision": "1",
+    "revision": f"{REVISIONS - 1}",
     "status": f"CASE WHEN {_BAD} THEN 503 ELSE 200 END",
     "code": f"CASE WHEN {_BAD} THEN 'overloaded' ELSE '' END",
     "outcome": f"CASE WHEN {_BAD} THEN 'error' WHEN d % 90 = 7 THEN 'client_gone' ELSE 'ok' END",

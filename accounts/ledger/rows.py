@@ -224,6 +224,9 @@ class UsageDay(models.Model):
             ),
         )
         indexes = (
+            # Rows of a day lie beside each other, which PostgreSQL sees by this one, and not by the first
+            # column of the constraint's: without it a week is looked for in the whole table.
+            models.Index(fields=("day",), name="usage_day_day"),
             models.Index(fields=("team_id", "day"), name="usage_day_team"),
             models.Index(fields=("key_id", "day"), name="usage_day_key"),
         )

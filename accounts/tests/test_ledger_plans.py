@@ -9,9 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Q, QuerySet, Sum
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 
+from accounts.ledger.admin_filters import ModelFilter
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.ledger.table import write
 from accounts.ledger.usage import asked
@@ -93,8 +97,22 @@ def test_requests_are_found_in_their_order() -> None:
 @pytest.mark.parametrize("team", ["", "3"])
 def test_sums_of_days_are_found_by_day(team: str) -> None:
     plan = days(team=team).explain()
-    assert re.search(r"using \S*usage_day_(team|once)", plan), plan
+    assert re.search(r"using \S*usage_day_(team|once|day)", plan), plan
     assert re.search(r"Index Cond: .*day >= ", plan), plan
+
+
+@pytest.mark.usefixtures("rows")
+def test_choices_of_filters_are_of_a_week_found_by_its_days() -> None:
+    user = User.objects.create_superuser("root")
+    request = RequestFactory().get("/")
+    request.user = user
+    with CaptureQueriesContext(connection) as asked:
+        ModelFilter(request, {}, RequestEntry, None)
+    (sql,) = [each["sql"] for each in asked if "accounts_usageday" in each["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN " + sql)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert re.search(r"using usage_day_day", plan), plan
 
 
 _BAD: dict[str, Any] = {
