@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Q, QuerySet, Sum
@@ -107,7 +108,7 @@ def test_choices_of_filters_are_of_a_week_found_by_its_days() -> None:
     request = RequestFactory().get("/")
     request.user = user
     with CaptureQueriesContext(connection) as asked:
-        ModelFilter(request, {}, RequestEntry, None)
+        ModelFilter(request, {}, RequestEntry, admin.site._registry[RequestEntry])
     (sql,) = [each["sql"] for each in asked if "accounts_usageday" in each["sql"]]
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN " + sql)
