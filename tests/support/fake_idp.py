@@ -6,6 +6,7 @@ where it is told to.
     idp.sign = lambda idp, claims: ...              # another way to make a token
     idp.faults["/jwks"] = "slow"                    # or huge, odd, down, moved
     idp.rotate()
+    idp.lenient = True                              # a code is good more than once
     idp.asks = True                                 # a browser sees a page of it, with a link to go on
 """
 
@@ -56,6 +57,7 @@ class FakeIdp:
         self.scheme = "http"
         self.host = "127.0.0.1"
         self.asks = False
+        self.lenient = False
         self.person: dict[str, Any] = {"sub": "1", "preferred_username": "alice", "groups": ["crew"]}
         self.claims: dict[str, Any] = {}
         self.document: dict[str, Any] = {}
@@ -132,7 +134,8 @@ class FakeIdp:
         words = base64.b64decode(authorization.removeprefix("Basic ")).decode()
         if tuple(map(unquote_plus, words.split(":"))) != (CLIENT, SECRET):
             return 401, {"error": "invalid_client"}
-        asked = self._codes.pop(given.get("code", ""), None)
+        take = self._codes.get if self.lenient else self._codes.pop
+        asked = take(given.get("code", ""), None)
         challenge = b64(hashlib.sha256(given.get("code_verifier", "").encode()).digest())
         if (
             asked is None
