@@ -221,6 +221,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": "/manage/v1",
     # The API of the models has documents of its own, of those whose dialects it speaks.
     "PREPROCESSING_HOOKS": ["console.manage.document.only_manage"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "console.manage.document.what_may_be_kept",
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     # Fields of one name with choices of their own.
     "ENUM_NAME_OVERRIDES": {

@@ -239,6 +239,14 @@ def test_the_document_says_all_of_it(client: Client, root: dict[str, Any]) -> No
     }
     names = [operation["operationId"] for path in said["paths"].values() for operation in path.values()]
     assert len(names) == len(set(names))
+    kept = {
+        (method, path.removeprefix("/manage/v1/"))
+        for path, operations in said["paths"].items()
+        for method, operation in operations.items()
+        if "202" in operation["responses"]
+    }
+    assert {("patch", "routes/{number}"), ("post", "config"), ("post", "drafts/{number}/publish")} < kept
+    assert not kept & {("get", "config"), ("post", "config/plan"), ("post", "keys/{number}/revoke")}
     assert said["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
