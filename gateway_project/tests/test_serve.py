@@ -31,7 +31,8 @@ def wait(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def models(gateway: Served, key: str = KEY) -> int:
-    return httpx.get(gateway.url + "/v1/models", headers={"x-api-key": key}).status_code
+    # A call may have to wait for a worker that still starts: on a busy machine for longer than httpx would.
+    return httpx.get(gateway.url + "/v1/models", headers={"x-api-key": key}, timeout=60).status_code
 
 
 @pytest.mark.parametrize("server", SERVERS)
