@@ -278,6 +278,8 @@ def test_teams_are_given_on_the_page_of_a_user(teams: dict[str, Team]) -> None:
         "date_joined_0": "2030-01-01",
         "date_joined_1": "00:00:00",
         "user_permissions": [each.pk for each in user.user_permissions.all()],
+        "identities-TOTAL_FORMS": 0,
+        "identities-INITIAL_FORMS": 0,
         "team_members-TOTAL_FORMS": 1,
         "team_members-INITIAL_FORMS": 0,
         "team_members-0-user": user.pk,
