@@ -24,5 +24,5 @@ os.environ["LLM_GATEWAY_DATA_DIR"] = _folder
 os.environ["LLM_GATEWAY_SECRET_KEY"] = secrets.token_urlsafe(48)
 # An empty file: whatever config.yaml is in the working directory is the user's, not the tests'.
 os.environ["LLM_GATEWAY_CONFIG"] = os.devnull
-# A process that has spoken gRPC starts servers by fork: gRPC's own handlers in the child have broken it there.
+# A process that has spoken gRPC starts servers by fork: its own handlers in the child have broken it there.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
