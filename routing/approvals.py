@@ -17,6 +17,7 @@ from routing.approval_gate import Leave, NeedsApprovalError
 from routing.draft_ways import (
     begin,
     finish,
+    laid_to_publish,
     must_stand,
     open_draft,
     publish_draft,
@@ -153,13 +154,7 @@ def break_glass(draft: Draft, author: str, words: str) -> int:
         raise DraftError(["Say why: it is written down."])
     reason = f"glass broken: {words.strip()}"
     with transaction.atomic():
-        hold()
-        draft.refresh_from_db()
-        must_stand(draft)
-        laid = lay(draft)
-        sight = sight_of(laid)
-        if problems := stands_in_its_way(sight, laid):
-            raise DraftError(problems)
+        _, sight = laid_to_publish(draft)
         number = publish(author, reason, sight.changes, leave=Leave())
         finish(draft, PUBLISHED, number)
         approval = asked(draft)

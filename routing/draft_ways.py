@@ -99,18 +99,25 @@ def snapshot_of(draft: Draft) -> Snapshot:
         return build_snapshot(vault())
 
 
+def laid_to_publish(draft: Draft) -> tuple[Laid, Sight]:
+    """What publishing it would change, with its rows laid, held until the transaction about it ends. Raises
+    DraftError where something stands in its way."""
+    hold()
+    draft.refresh_from_db()
+    must_stand(draft)
+    laid = lay(draft)
+    sight = sight_of(laid)
+    if problems := stands_in_its_way(sight, laid):
+        raise DraftError(problems)
+    return laid, sight
+
+
 def publish_draft(draft: Draft, user: Any, reason: str, print_: str = "") -> int:
     """All of it as one revision. `print_`: of what was seen; "": whatever it is now. `user`: None for the
     command line. Raises DraftError, PermissionDenied, FrozenError; then nothing has changed."""
     author = user.get_username() if user is not None else "command line"
     with transaction.atomic():
-        hold()
-        draft.refresh_from_db()
-        must_stand(draft)
-        laid = lay(draft)
-        sight = sight_of(laid)
-        if problems := stands_in_its_way(sight, laid):
-            raise DraftError(problems)
+        laid, sight = laid_to_publish(draft)
         if print_ and print_ != sight.print_:
             raise DraftError(["It has changed since you looked at it: look again."])
         if user is not None:
