@@ -1,14 +1,19 @@
-"""What several tests of approval stand on."""
+"""What several tests of approval stand on, and several of single sign-on."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 
+from console.oidc.identity_provider import IdentityProvider
 from console.tests.risky import furnish
+from console.tests.signing_on import Hands, signing_on
 from routing.risks import GROUPS
+from tests.support.fake_idp import FakeIdp, a_fake_idp
 
 
 @pytest.fixture
@@ -30,3 +35,20 @@ def second(world: None) -> User:
     user = User.objects.create_user("second", is_staff=True)
     user.groups.add(Group.objects.get(name="owner"))
     return user
+
+
+@pytest.fixture
+def idp() -> Iterator[FakeIdp]:
+    with a_fake_idp() as fake:
+        yield fake
+
+
+@pytest.fixture
+def clock() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def on(idp: FakeIdp, clock: Hands) -> Iterator[IdentityProvider]:
+    with signing_on(idp, clock) as provider:
+        yield provider

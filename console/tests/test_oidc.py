@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
@@ -13,27 +11,10 @@ from accounts.audit import AuditEntry
 from accounts.identities import Identity, SpentSignIn
 from console.oidc.identity_provider import IdentityProvider
 from console.tests.signing_on import CALLBACK, PUBLIC, START, Hands, signed_in, signing_on, who
-from tests.support.fake_idp import FakeIdp, a_fake_idp
+from tests.support.fake_idp import FakeIdp
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "a-long-password-of-the-tests"
-
-
-@pytest.fixture
-def idp() -> Iterator[FakeIdp]:
-    with a_fake_idp() as fake:
-        yield fake
-
-
-@pytest.fixture
-def clock() -> Hands:
-    return Hands()
-
-
-@pytest.fixture
-def on(idp: FakeIdp, clock: Hands) -> Iterator[IdentityProvider]:
-    with signing_on(idp, clock) as provider:
-        yield provider
 
 
 def roles(name: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,6 @@ from tests.support.fake_idp import SECRET, FakeIdp, a_fake_idp, b64, joined
 pytestmark = pytest.mark.django_db
 DISCOVERY = "/.well-known/openid-configuration"
 Claims = dict[str, Any]
-
-
-@pytest.fixture
-def idp() -> Iterator[FakeIdp]:
-    with a_fake_idp() as fake:
-        yield fake
-
-
-@pytest.fixture
-def clock() -> Hands:
-    return Hands()
-
-
-@pytest.fixture
-def on(idp: FakeIdp, clock: Hands) -> Iterator[IdentityProvider]:
-    with signing_on(idp, clock) as provider:
-        yield provider
 
 
 def refused(client: Client, page: Any, status: int = 400) -> str:
