@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Literal
@@ -20,6 +21,12 @@ _JSON = "application/json"
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 # What a query's field is called when its value is a key.
 KEY_NAMES = frozenset({"key", "api_key", "api-key", "apikey", "x-api-key", "access_token"})
+
+
+def new_request_id() -> str:
+    """An id that no other request has. The later it is made the greater it is, to the millisecond: in the
+    ledger's index new ones then lie side by side, while random ones would each touch a page of their own."""
+    return f"req_{time.time_ns() // 1_000_000:011x}{os.urandom(7).hex()[:13]}"
 
 
 class Presence(Struct, gc=False):
@@ -44,7 +51,7 @@ class Inbound(Struct, frozen=True):
     duplicates: frozenset[str] = frozenset()
     presence: Presence = field(default_factory=Presence)
     version: str = "1.1"
-    request_id: str = field(default_factory=lambda: "req_" + os.urandom(12).hex())
+    request_id: str = field(default_factory=new_request_id)
 
 
 def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], frozenset[str]]:

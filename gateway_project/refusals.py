@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import NamedTuple
 
 from apiv1.errors import SAFE_HEADERS, request_id_headers
+from apiv1.inbound import new_request_id
 from dialects.errors import BAD_REQUEST, SLOW_REQUEST, Detail, Family, GatewayError, render
 from pipeline.call import Refusal
 
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 def refusal(family: Family, error: GatewayError) -> Answer:
     """The whole answer."""
-    request_id = "req_" + secrets.token_hex(12)
+    request_id = new_request_id()
     status, own, body = render(family, error, request_id)
     headers = [("content-type", "application/json"), *own, *SAFE_HEADERS, *request_id_headers(request_id)]
     told = Refusal(request_id, SURFACE, status, error.code, key_prefix="", team="")

@@ -78,6 +78,8 @@ def rows(postgres: None) -> None:
         "p1",
     )
     with connection.cursor() as cursor:
+        # Sums lie in the order of their days where they came one day after the other.
+        cursor.execute("CLUSTER accounts_usageday USING usage_day_day")
         cursor.execute("ANALYZE")
         cursor.execute("SET enable_seqscan = off")
         cursor.execute("SET enable_bitmapscan = off")
