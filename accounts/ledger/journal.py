@@ -21,7 +21,7 @@ SEGMENT_BYTES = 1 << 20
 # What is kept in memory while the disk takes nothing: at a kilobyte each, ten megabytes.
 MAX_HELD = 10_000
 # One read. A line is longer only if a request had hundreds of prompts.
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 19
 # Room that only the ends of calls may use: an end says all that its beginning said.
 _BEGINNINGS_SHARE = 0.9
 _LOCK, _SEGMENT = ".lock", ".journal"

@@ -186,7 +186,7 @@ def _write(works: Mapping[str, Work], process: str) -> int:
 
 
 def _known(names: Sequence[str]) -> dict[str, tuple[int, Values]]:
-    """The rows that there are already, locked: their primary keys, and their columns in the order of ENDING."""
+    """The rows that there are already, locked: their primary keys, and columns in the order of ENDING."""
     found = [name for name, _ in _found(names)]
     if not found:
         return {}
@@ -223,8 +223,9 @@ def _write_attempts(works: Mapping[str, Work], pks: Mapping[str, int], conflict:
 def insert(
     model: type[models.Model], columns: Sequence[str], rows: Sequence[Values], conflict: str
 ) -> list[tuple[Any, Any]]:
-    """Insert rows that are not there, or that `conflict` (what comes after the unique columns) changes. The
-    first column and the primary key of each that was inserted or changed, which no method of Django's says."""
+    """Insert rows that are not there, or that `conflict` (what comes after the unique columns) changes. Of
+    each that was inserted or changed the first column and the primary key, which no method of Django's says;
+    of attempts SQLite says none."""
     if not rows:
         return []
     if connection.vendor == "postgresql":
