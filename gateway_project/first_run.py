@@ -28,6 +28,8 @@ ADMIN = "admin"
 _PATIENCE = 10.0
 # Any number, as long as every replica takes the same.
 _LOCK = 0x6C6C6D67
+# Nobody notices so long at a start.
+_LOCK_SECONDS = 0.2
 _OLLAMA_SECONDS = 0.7
 
 
@@ -82,12 +84,20 @@ def _wait(say: Callable[[str], None], patience: float) -> None:
             return
 
 
+def _locked() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
+        return bool(cursor.fetchone() == (True,))
+
+
 @contextlib.contextmanager
 def _alone(config: Config) -> Iterator[None]:
     """Only one of the processes that start on this database is in here at a time."""
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        # Asked again and again: one statement that waits would be what an index that is built beside writers
+        # waits for.
+        while not _locked():
+            time.sleep(_LOCK_SECONDS)
         try:
             yield
         finally:
