@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Min, Q
+from django.db.models import Min, Q, QuerySet
 
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import CatalogueModel, Credential, Provider
@@ -170,11 +170,11 @@ def made(model: type[models.Model], columns: Values) -> models.Model:
     return model(**{key: known[key].to_python(value) for key, value in columns.items() if key in known})
 
 
-def _state(versions: Iterable[RowVersion]) -> State:
+def _state(versions: QuerySet[RowVersion]) -> State:
     return {
-        Place(version.table, version.row): version.values
-        for version in versions
-        if version.values is not None
+        Place(table, row): values
+        for table, row, values in versions.order_by().values_list("table", "row", "values")
+        if values is not None
     }
 
 

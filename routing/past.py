@@ -3,14 +3,13 @@ way back would hold back is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import models
 
-from accounts.models import ApiKey, Team
 from providers.crypto import Vault
-from routing.history import STEERING, made, state_at
+from routing.history import STEERING, State, Values, made, state_at
 from routing.tables import COLUMNS, Row, Tables
 
 # Rows of each table, saved or not.
@@ -36,43 +35,63 @@ def rows_at(number: int) -> Rows:
 
 
 def tables_at(number: int, vault: Vault) -> Tables:
-    """What read_tables would have read as of a revision, with secrets that open and are none. Raises
-    UnknownRevisionError and DatabaseError."""
-    rows = rows_at(number)
-    on = {table: [row for row in rows[model] if _counts(row)] for table, model in STEERING.items()}
-    routes = {row.pk for row in on["route"]}
-    targets = [row for row in on["target"] if row.route_id in routes]
-    targets.sort(key=lambda row: (row.route_id, row.tier, -row.weight, row.pk))
+    """What read_tables would have read as of a revision, with secrets that open and are none; other values
+    as JSON has them. Raises UnknownRevisionError and DatabaseError."""
+    on = _on(state_at(number))
+    names = {table: {row["id"]: row for row in on[table]} for table in ("team", "key")}
+    routes = {row["id"] for row in on["route"] if row["enabled"]}
+    targets = [row for row in on["target"] if row["route_id"] in routes]
+    targets.sort(key=lambda row: (row["route_id"], row["tier"], -row["weight"], row["id"]))
     for row in on["credential"]:
-        row.sealed = vault.seal(_STAND_IN, row.provider_id)
+        row["sealed"] = vault.seal(_STAND_IN, row["provider_id"])
     for row in on["budget"]:
         # As the tables give it.
-        row.amount = str(row.amount)
-    teams = {team.pk: team.name for team in rows[Team]}
-    keys = {key.pk: key.prefix for key in rows[ApiKey]}
+        row["amount"] = str(row["amount"])
+    budgets = list(filter(_counts, on["budget"]))
     return Tables(
         revision=number,
-        teams=_rows("team", on),
-        keys=_rows("key", on),
-        providers=_rows("provider", on),
-        credentials=_rows("credential", on),
-        routes=_rows("route", on),
-        targets=_rows("target", {"target": targets}),
-        catalogue=_rows("catalogue", on),
-        limits=_rows("limit", on),
+        teams=_rows("team", on["team"]),
+        keys=_rows("key", [row for row in on["key"] if row["revoked_at"] is None]),
+        providers=_rows("provider", on["provider"]),
+        credentials=_rows("credential", filter(_counts, on["credential"])),
+        routes=_rows("route", filter(_counts, on["route"])),
+        targets=_rows("target", targets),
+        catalogue=_rows("catalogue", on["catalogue"]),
+        limits=_rows("limit", filter(_counts, on["limit"])),
         budgets=[
-            (*line, teams.get(row.team_id) or keys.get(row.key_id, ""))
-            for row, line in zip(on["budget"], _rows("budget", on), strict=True)
+            (*line, _owner(row, names)) for row, line in zip(budgets, _rows("budget", budgets), strict=True)
         ],
     )
 
 
-def _counts(row: Any) -> bool:
-    """Whether the loader reads it. What is off is not read, but for what others refer to."""
-    if isinstance(row, ApiKey):
-        return row.revoked_at is None
-    return bool(getattr(row, "enabled", True)) or row._meta.model_name in ("provider", "target")
+def _on(state: State) -> dict[str, list[Values]]:
+    """Each table's rows by id, as columns alone: of ten thousand keys Django's objects are most of the time.
+    A column that is younger has its default."""
+    defaults = {
+        table: {
+            field.attname: field.get_default()
+            for field in model._meta.concrete_fields
+            if not field.primary_key
+        }
+        for table, model in STEERING.items()
+    }
+    on: dict[str, list[Values]] = {table: [] for table in STEERING}
+    for place, values in sorted(state.items()):
+        on[place.table].append({**defaults[place.table], **values, "id": place.row})
+    return on
 
 
-def _rows(table: str, on: Mapping[str, list[Any]]) -> list[Row]:
-    return [tuple(getattr(row, name) for name in COLUMNS[table]) for row in on[table]]
+def _counts(row: Values) -> bool:
+    """Whether the loader reads it."""
+    return bool(row["enabled"])
+
+
+def _owner(row: Values, names: Mapping[str, Mapping[int, Values]]) -> str:
+    if row["team_id"] in names["team"]:
+        return str(names["team"][row["team_id"]]["name"])
+    key = names["key"].get(row["key_id"])
+    return str(key["prefix"]) if key else ""
+
+
+def _rows(table: str, rows: Iterable[Values]) -> list[Row]:
+    return [tuple(map(row.__getitem__, COLUMNS[table])) for row in rows]

@@ -228,6 +228,17 @@ def test_a_look_at_an_old_state_is_what_was_loaded_then(begun: Route) -> None:
     assert latest() == number + 1
 
 
+def test_a_column_that_is_younger_has_its_default(begun: Route) -> None:
+    version = RowVersion.objects.get(table="route", until=None)
+    for name in ("late_fallback", "enabled", "losses"):
+        version.values.pop(name)
+    version.save()
+    number = latest()
+    saved()
+    [row] = tables_at(number, vault()).routes
+    assert row == read_tables().routes[0]
+
+
 def _in_order(rows: object) -> object:
     # In the database 12.5 is a number, and its text has as many digits as it likes.
     return sorted(repr(row).replace("12.500000", "12.5") for row in rows) if isinstance(rows, list) else rows
