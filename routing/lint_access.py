@@ -80,19 +80,26 @@ def _limited_models(snapshot: Snapshot) -> Iterator[Finding]:
 
 def lint_budgets(snapshot: Snapshot) -> Iterator[Finding]:
     """Of models without a price that keys with a budget in money can reach: what they cost is not counted."""
-    groups: dict[tuple[int, tuple[str, ...], tuple[Budget, ...]], None] = {}
+    # Of keys that may use all models, by team; of the others one by one.
+    free: dict[int, dict[int, Budget]] = {}
+    bound: dict[tuple[int, tuple[str, ...], tuple[Budget, ...]], None] = {}
     for key in snapshot.keys.values():
         money = tuple(budget for budget in key.budgets if budget.unit == "usd")
-        if money:
-            groups[key.team.id, key.allowed_models, money] = None
-    if not groups:
+        if money and key.allowed_models:
+            bound[key.team.id, key.allowed_models, money] = None
+        elif money:
+            free.setdefault(key.team.id, {}).update((budget.id, budget) for budget in money)
+    if not (free or bound):
         return
+    everybody = {number: budget for team in free.values() for number, budget in team.items()}
+    places = {budget.id: _at_budget(budget) for *_, money in bound for budget in money}
+    places |= {number: _at_budget(budget) for number, budget in everybody.items()}
     for route in snapshot.routes:
         unpriced = [target for target in route.targets if not _is_priced(snapshot, route, target)]
         if not unpriced:
             continue
-        budgets: dict[int, Budget] = {}
-        for team, models, money in groups:
+        budgets = dict(everybody if route.team_id is None else free.get(route.team_id, {}))
+        for team, models, money in bound:
             if route.team_id in (None, team) and _may(models, route):
                 budgets |= {budget.id: budget for budget in money}
         if budgets:
@@ -103,12 +110,16 @@ def lint_budgets(snapshot: Snapshot) -> Iterator[Finding]:
                 f"Keys with a budget in money come here, and the catalogue has no price of "
                 f"{_some([said(route, target) for target in unpriced])}: calls there count as nothing.",
                 "Enter the prices in the model catalogue, 0 for what is free.",
-                tuple(Where("budget", budget.id, budget.owner or "everybody") for budget in budgets.values()),
+                tuple(map(places.__getitem__, budgets)),
             )
 
 
+def _at_budget(budget: Budget) -> Where:
+    return Where("budget", budget.id, budget.owner or "everybody")
+
+
 def _may(models: Collection[str], route: Route) -> bool:
-    return not models or any(overlap(entry, route.pattern) for entry in models)
+    return any(overlap(entry, route.pattern) for entry in models)
 
 
 def _is_priced(snapshot: Snapshot, route: Route, target: Target) -> bool:

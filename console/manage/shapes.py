@@ -11,6 +11,7 @@ from accounts.allowances import PRIORITIES
 from accounts.audit import AuditEntry
 from accounts.ledger.rows import AttemptEntry, RequestEntry
 from accounts.models import ApiKey
+from routing.findings import SEVERITIES
 
 # A year's overlap is a second key, not a rotation.
 _MOST_HOURS = 24 * 90
@@ -176,6 +177,44 @@ class BreakerNow(serializers.Serializer[Any]):
     model = serializers.CharField()
     state = serializers.CharField()
     seconds = serializers.FloatField()
+
+
+class KindOfFinding(serializers.Serializer[Any]):
+    """How many findings a check has at a severity."""
+
+    check = serializers.CharField()
+    severity = serializers.ChoiceField(list(SEVERITIES))
+    count = serializers.IntegerField()
+
+
+class RowOfFinding(serializers.Serializer[Any]):
+    """A row that a finding is about."""
+
+    table = serializers.CharField()
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+
+
+class FindingOfLint(serializers.Serializer[Any]):
+    """What is not well. `others`: the first twenty rows that have part in it, of `others_in_all`."""
+
+    check = serializers.CharField()
+    severity = serializers.ChoiceField(list(SEVERITIES))
+    where = RowOfFinding()
+    words = serializers.CharField()
+    mend = serializers.CharField()
+    others = RowOfFinding(many=True)
+    others_in_all = serializers.IntegerField()
+
+
+class Findings(serializers.Serializer[Any]):
+    """A page of findings. `kinds`: of all there are; `total`: how many are chosen; `next`: what to skip for
+    the page after this one, null where it is the last."""
+
+    kinds = KindOfFinding(many=True)
+    total = serializers.IntegerField()
+    findings = FindingOfLint(many=True)
+    next = serializers.IntegerField(allow_null=True)
 
 
 class Cached(serializers.Serializer[Any]):

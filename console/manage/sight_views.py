@@ -20,24 +20,42 @@ from accounts.scope import seen_by
 from console.apps import running
 from console.asking import Asked, AskingError, answered, sight_of
 from console.manage.access import ManageView, Refused, needs
-from console.manage.shapes import Purge, Question
+from console.manage.asked import number_in, page_size
+from console.manage.shapes import Findings, Purge, Question
 from providers.apps import vault
+from routing.findings import SEVERITIES
 from routing.lint_now import findings
+from routing.lint_page import page_of
 from routing.models import CachePurge, Route
 from routing.revisions import hold, publish
 
 _ANY = {"type": "object"}
-_LIST = {"type": "array", "items": {"type": "object"}}
 
 
 @needs(GET=Action.LINT)
 class LintView(ManageView):
     """What is not well with the configuration."""
 
-    @extend_schema(operation_id="lint", responses={200: _LIST})
-    def get(self, _request: Request) -> Response:
-        """Findings, the worst first."""
-        return Response([msgspec.to_builtins(each) for each in findings()])
+    @extend_schema(
+        operation_id="lint",
+        parameters=[
+            OpenApiParameter("check", str, description="Of this check alone."),
+            OpenApiParameter("severity", str, enum=list(SEVERITIES), description="Of this severity alone."),
+            OpenApiParameter("skip", int, description="Begin after so many: the `next` of the page before."),
+            OpenApiParameter("limit", int, description="So many, 200 at most (100)."),
+        ],
+        responses={200: Findings},
+    )
+    def get(self, request: Request) -> Response:
+        """Findings, the worst first, a page of them; and how many there are of each kind."""
+        asks = request.query_params
+        severity = asks.get("severity", "")
+        if severity and severity not in SEVERITIES:
+            raise Refused(400, f"A severity is one of: {', '.join(SEVERITIES)}.", ["severity"])
+        found = page_of(
+            findings(), asks.get("check", ""), severity, number_in(request, "skip", 0), page_size(request)
+        )
+        return Response(msgspec.to_builtins(found))
 
 
 @needs(POST=Action.EXPLAIN)

@@ -200,11 +200,29 @@ def test_the_last_use_of_a_key_is_for_who_may_see_its_team(client: Client, root:
     assert "last_used" not in ask(client, "GET", f"keys/{rows[2].pk}", headers).json()
 
 
+def test_findings_come_by_the_page_with_their_kinds(client: Client, root: dict[str, Any]) -> None:
+    provider = make_provider("openai", secret=None)
+    for number in range(7):
+        make_route(f"m-{number}", provider)
+    page = ask(client, "GET", "lint?limit=3", root).json()
+    assert [(each["check"], each["count"]) for each in page["kinds"]] == [
+        ("nobody-answers", 7),
+        ("no-credential", 1),
+    ]
+    assert (page["total"], page["next"], len(page["findings"])) == (8, 3, 3)
+    assert page["findings"][0]["others"] == [{"table": "provider", "id": provider.pk, "name": "openai"}]
+    assert page["findings"][0]["others_in_all"] == 1
+    last = ask(client, "GET", "lint?check=nobody-answers&severity=error&skip=6", root).json()
+    assert (last["total"], last["next"], len(last["findings"])) == (7, None, 1)
+    assert ask(client, "GET", "lint?severity=bad", root).status_code == 400
+    assert ask(client, "GET", "lint?skip=x", root).status_code == 400
+
+
 def test_findings_explanations_usage_and_purges(client: Client, root: dict[str, Any]) -> None:
     provider = make_provider("openai")
     route = make_route("gpt-*", provider)
     Team.objects.create(name="crew")
-    assert isinstance(ask(client, "GET", "lint", root).json(), list)
+    assert ask(client, "GET", "lint", root).json()["next"] is None
     said = ask(client, "POST", "explain", root, {"model": "gpt-4o"}).json()
     assert said["targets"][0]["provider"] == "openai"
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}

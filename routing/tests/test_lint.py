@@ -185,6 +185,36 @@ def test_money_that_is_not_counted() -> None:
     ]
 
 
+def test_whose_money_is_not_counted() -> None:
+    """Of a team's route only its team's, of everybody's route all: what keys may use is looked at."""
+    crew, band = Team(3, "crew"), Team(4, "band")
+    mine, theirs, bound, other = (Budget(n, "usd", 5, owner=f"b{n}") for n in range(1, 5))
+    keys = [
+        key(budgets=(mine,)),
+        key(id=6, team=band, budgets=(theirs,)),
+        key(id=7, team=band, budgets=(theirs, bound), allowed_models=("m-*",)),
+        key(id=8, team=band, budgets=(other,), allowed_models=("n-1",)),
+    ]
+    unpriced = target(1, model="unpriced")
+    routes = (
+        route(1, "m-*", unpriced),
+        route(2, "m-1", unpriced, team_id=crew.id),
+        route(3, "n-*", unpriced, team_id=band.id),
+        route(4, "m-2", unpriced, team_id=99),
+    )
+    said = found(*routes, keys={bytes([each.id]): each for each in keys})
+    whose = {
+        each.where.id: [(other.id, other.name) for other in each.others]
+        for each in said
+        if each.check == "unpriced-under-budget"
+    }
+    assert {number: sorted(rows) for number, rows in whose.items()} == {
+        1: [(1, "b1"), (2, "b2"), (3, "b3")],
+        2: [(1, "b1")],
+        3: [(2, "b2"), (4, "b4")],
+    }
+
+
 @pytest.mark.parametrize(
     ("settings", "check"),
     [
