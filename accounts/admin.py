@@ -114,7 +114,7 @@ class ApiKeyAdmin(ModelAdmin):
     """Keys: issued once, revoked, never deleted, because what they did stays on record."""
 
     form = ApiKeyForm
-    list_display = ("shown", "label", "team", "state", "models", "expires_at", "created")
+    list_display: tuple[str, ...] = ("shown", "label", "team", "state", "models", "expires_at", "created")
     list_display_links = ("shown", "label")
     list_filter = (StateFilter, "team")
     list_select_related = ("team",)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import DateTimeField, OuterRef, QuerySet, Subquery, Value
 from django.utils import timezone
 
 from accounts.ledger.rows import RequestEntry
@@ -13,7 +14,8 @@ from accounts.models import ApiKey
 from accounts.rights import Action, may
 from accounts.scope import teams_of
 
-_QUIET = timedelta(days=7)
+# Whoever has used nothing for so long will hardly begin again.
+QUIET = timedelta(days=7)
 # Of one key: more is as good as this many.
 _MOST_COUNTED = 1000
 
@@ -35,7 +37,7 @@ def use_seen_by(user: Any, row: ApiKey) -> KeyUse | None:
         return None
     used = RequestEntry.objects.filter(key_id=row.pk)
     last = used.order_by("-at").values_list("at", flat=True).first()
-    since = timezone.now() - _QUIET
+    since = timezone.now() - QUIET
     count = used.filter(at__gte=since)[:_MOST_COUNTED].count()
     taken_over = _first_use(list(row.successors.values_list("pk", flat=True)))
     if row.state != "active":
@@ -45,6 +47,17 @@ def use_seen_by(user: Any, row: ApiKey) -> KeyUse | None:
     else:
         safe = count == 0 and row.created < since
     return KeyUse(last, count, safe)
+
+
+def with_last_use(user: Any, rows: QuerySet[ApiKey]) -> QuerySet[Any]:
+    """Keys with `last_seen`, by whom `use_seen_by` would tell it; None for others, and for never."""
+    if not may(user, Action.READ_REQUESTS):
+        return rows.annotate(last_seen=Value(None, output_field=DateTimeField()))
+    used = RequestEntry.objects.filter(key_id=OuterRef("pk"))
+    teams = teams_of(user)
+    if teams is not None:
+        used = used.filter(team_id__in=teams)
+    return rows.annotate(last_seen=Subquery(used.order_by("-at").values("at")[:1]))
 
 
 def _first_use(keys: list[int]) -> datetime | None:

@@ -16,7 +16,7 @@ from accounts.audit import AuditEntry
 from accounts.capture.redact import BadPatternError, check
 from accounts.capture.rows import Capture, CaptureCut
 from accounts.identities import Identity, SpentSignIn
-from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
+from accounts.ledger.rows import AttemptEntry, CredentialUse, LedgerCut, LedgerProcess, RequestEntry, UsageDay
 from accounts.tokens import ManagementToken
 
 __all__ = (
@@ -27,6 +27,7 @@ __all__ = (
     "Budget",
     "Capture",
     "CaptureCut",
+    "CredentialUse",
     "Identity",
     "LedgerCut",
     "LedgerProcess",

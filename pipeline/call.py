@@ -49,7 +49,8 @@ class Attempt(Struct, gc=False):
 
     `outcome`: "ok", a reason or code of failure, "client_gone", "given_up" (another call for the same
     request failed); `fault` names the failure's row in the catalogue of errors, "" for none. `reason`: why
-    it was tried: "first", "retry", "after outage", ... `credential`: the label of the secret that was used.
+    it was tried: "first", "retry", "after outage", ... `credential`: the label of the secret that was used,
+    `credential_id` its row's number.
     `worked`: the provider has worked on it and may bill it, although its answer could not be used. `hop`: its
     span, None where there is no trace.
     """
@@ -61,6 +62,7 @@ class Attempt(Struct, gc=False):
     fault: str = ""
     reason: str = "first"
     credential: str = ""
+    credential_id: int | None = None
     status: int | None = None
     upstream_request_id: str | None = None
     seconds: float = 0.0

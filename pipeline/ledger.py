@@ -139,6 +139,7 @@ class LedgerBook:
                 attempt.status,
                 attempt.upstream_request_id or "",
                 round(attempt.seconds * 1000),
+                attempt.credential_id,
             )
             for number, (attempt, end) in enumerate(zip(record.attempts, ends, strict=True), 1)
         ]

@@ -57,6 +57,7 @@ class Upstream:
             started=time.monotonic(),
             reason=call.reason,
             credential=call.credential.label if call.credential else "",
+            credential_id=call.credential.id if call.credential else None,
             hop=_hop(call.record.trace, target.provider, spoken),
         )
         call.record.attempts.append(attempt)

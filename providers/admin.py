@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.cache import cache
@@ -37,8 +37,8 @@ class CredentialInline(TabularInline):
     model = Credential
     form = CredentialForm
     formset = CredentialFormSet
-    fields = ("label", "secret", "ending", "enabled", "managed_by_env")
-    readonly_fields = ("ending", "managed_by_env")
+    fields: ClassVar[tuple[str, ...]] = ("label", "secret", "ending", "enabled", "managed_by_env")
+    readonly_fields: ClassVar[tuple[str, ...]] = ("ending", "managed_by_env")
     verbose_name_plural = "credentials"
     hide_title = True
 
@@ -57,7 +57,14 @@ class ProviderAdmin(ModelAdmin):
 
     form = ProviderForm
     inlines = (CredentialInline,)
-    list_display = ("name", "kind_label", "address", "state", "credential_count", "route_count")
+    list_display: tuple[str, ...] = (
+        "name",
+        "kind_label",
+        "address",
+        "state",
+        "credential_count",
+        "route_count",
+    )
     list_filter = ("enabled", "kind")
     search_fields = ("name", "base_url", "credentials__label")
     actions = ("enable", "disable")

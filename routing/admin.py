@@ -27,8 +27,7 @@ from accounts.capture.admin import ForgetsCaptures
 from accounts.ledger.admin import RequestAdmin, UsageDayAdmin
 from accounts.ledger.rows import RequestEntry, UsageDay
 from accounts.models import ApiKey, Budget, Limit, Team
-from accounts.rights import Action, may
-from providers.admin import CatalogueModelAdmin, ProviderAdmin
+from providers.admin import CatalogueModelAdmin
 from providers.models import CatalogueModel, Provider
 from routing.admin_allowances import BudgetAdmin, LimitAdmin
 from routing.admin_base import CsvExport, Published
@@ -38,6 +37,7 @@ from routing.admin_home import may_explain
 from routing.admin_keys import PublishedApiKeyAdmin
 from routing.admin_losses import LOSS_FILTERS
 from routing.admin_owned import OwnedObjectAdmin
+from routing.admin_providers import PublishedProviderAdmin
 from routing.admin_revisions import RevisionAdmin
 from routing.admin_semantic import SemanticEventAdmin
 from routing.models import CachePurge, Revision, Route, Target, TranslationLoss, check_route, check_targets
@@ -347,14 +347,6 @@ class TranslationLossAdmin(CsvExport):
         return "refused" if obj.refused else "dropped"
 
 
-@admin.register(Provider)
-class PublishedProviderAdmin(ProviderAdmin, Published, CsvExport):
-    """Providers, published."""
-
-    def has_test_permission(self, request: HttpRequest, _obj: object = None) -> bool:
-        return may(request.user, Action.TEST_PROVIDER)
-
-
 @admin.register(CatalogueModel)
 class PublishedCatalogueModelAdmin(CatalogueModelAdmin, Published, CsvExport):
     """The catalogue, published."""
@@ -365,6 +357,7 @@ class PublishedTeamAdmin(PurgesCache, ForgetsCaptures, TeamAdmin, Published, Csv
     """Teams, published."""
 
 
+admin.site.register(Provider, PublishedProviderAdmin)
 admin.site.register(ApiKey, PublishedApiKeyAdmin)
 admin.site.register(RequestEntry, RequestAdmin)
 admin.site.register(Draft, DraftAdmin)

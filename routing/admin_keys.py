@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -17,11 +18,12 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts.admin import ApiKeyAdmin
 from accounts.issuing import KeyStateError
-from accounts.key_use import use_seen_by
+from accounts.key_use import use_seen_by, with_last_use
 from accounts.models import ApiKey
 from accounts.rights import Action, may
 from providers.models import Credential
 from routing.admin_base import CsvExport, Published
+from routing.admin_providers import moment
 from routing.approval_gate import NeedsApprovalError
 from routing.approval_page import kept
 from routing.keys import rotate_key
@@ -43,6 +45,11 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
 
     is_edit = False
     actions_detail = ("rotate", *ApiKeyAdmin.actions_detail)
+    list_display = (*ApiKeyAdmin.list_display, "last_seen")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Each with its last use, where that is for this user to know."""
+        return with_last_use(request.user, super().get_queryset(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         own = super().get_fieldsets(request, obj)
@@ -119,11 +126,16 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
         row.issued_key, row.approval = key, approval
         return self.issued_page(request, row)
 
+    @admin.display(description="Last used", empty_value="-")
+    def last_seen(self, obj: Any) -> str | None:
+        """In the list: empty where it never was, or is not to be seen."""
+        return None if obj.last_seen is None else moment(obj.last_seen)
+
     @admin.display(description="Last used")
     def last_used(self, obj: Any) -> str:
         if obj.use is None:
             return "for who sees its team's requests"
-        return "never" if obj.use.last_used is None else f"{obj.use.last_used:%Y-%m-%d %H:%M:%S} UTC"
+        return moment(obj.use.last_used)
 
     @admin.display(description="Safe to revoke")
     def safe_to_revoke(self, obj: Any) -> str:

@@ -55,7 +55,7 @@ ENDING = (
     "trace_id",
 )
 ATTEMPT = ("number", "state", "provider", "upstream_model", "credential", "reason")
-ATTEMPT_END = (*ATTEMPT, "outcome", "fault", "status", "upstream_request_id", "ms")
+ATTEMPT_END = (*ATTEMPT, "outcome", "fault", "status", "upstream_request_id", "ms", "credential_id")
 
 # Clients make up models, and providers codes: so much of them is kept.
 MAX_NAME = 200

@@ -128,7 +128,8 @@ class RequestEntry(models.Model):
 
 
 class AttemptEntry(models.Model):
-    """One try at one target: reserved before it is sent, ended with its request."""
+    """One try at one target: reserved before it is sent, ended with its request. `credential_id`: None while
+    it is under way, without a credential, and of versions that did not say it."""
 
     # Retention deletes in the database, attempts first.
     request = models.ForeignKey(RequestEntry, models.CASCADE, related_name="attempts", db_index=False)
@@ -143,6 +144,7 @@ class AttemptEntry(models.Model):
     status = models.IntegerField(null=True, default=None)
     upstream_request_id = models.CharField(max_length=128, blank=True, default="")
     ms = models.BigIntegerField(default=0)
+    credential_id = models.BigIntegerField(null=True, default=None)
 
     class Meta:
         verbose_name = "attempt"
@@ -154,6 +156,22 @@ class AttemptEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}: {self.provider}"
+
+
+class CredentialUse(models.Model):
+    """When a provider's credential was used: by the first attempt that was seen to end, and by the last, some
+    seconds rounded off. Kept when requests are deleted."""
+
+    credential_id = models.BigIntegerField(unique=True)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "use of a credential"
+        verbose_name_plural = "uses of credentials"
+
+    def __str__(self) -> str:
+        return f"{self.credential_id}: {self.last_at}"
 
 
 class UsageDay(models.Model):

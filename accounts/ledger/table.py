@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import orjson
 from django.db import DataError, IntegrityError, OperationalError, connection, models, transaction
 
 from accounts.ledger.lines import ATTEMPT_END, ENDING, OPENING
-from accounts.ledger.rows import AttemptEntry, LedgerCut, RequestEntry
+from accounts.ledger.rows import AttemptEntry, CredentialUse, LedgerCut, RequestEntry
 from accounts.ledger.sums import add, sums_of
 
 Values = list[Any]
@@ -27,6 +27,8 @@ BATCH = 500
 _AGAIN = frozenset({"40001", "40P01"})
 _TRIES = 5
 _MAX_INT = 2**63 - 1
+# Nobody asks for a credential's last use more precisely, and so it is not a write for each batch.
+_FINE = timedelta(seconds=10)
 # Of a request that may still become something else. An orphan's end is a guess until its process says it.
 _OPEN = ("reserved", "orphaned")
 _AT, _STATE, _FLAGS = (ENDING.index(name) for name in ("at", "state", "flags"))
@@ -69,7 +71,27 @@ def write(lines: Iterable[bytes], process: str) -> Written:
             done, refused = _one_by_one(batch, process)
             ended += done
             unreadable += refused
+    _note_uses(fresh.values())
     return Written(ended, len(works) - len(fresh), unreadable)
+
+
+def _note_uses(works: Iterable[Work]) -> None:
+    """When credentials were used last. After the batches and not within them: all processes write these few
+    rows, and none is to wait for another's batch."""
+    used: dict[int, datetime] = {}
+    for end, attempts in ((work.end, work.attempts.values()) for work in works if work.end is not None):
+        for number in (attempt[_CREDENTIAL] for attempt in attempts):
+            if type(number) is int and 0 < number <= _MAX_INT:
+                used[number] = max(used.get(number, end[_AT]), end[_AT])
+    known = dict(
+        CredentialUse.objects.filter(credential_id__in=list(used)).values_list("credential_id", "last_at")
+    )
+    rows = [
+        [number, *[connection.ops.adapt_datetimefield_value(at)] * 2]
+        for number, at in sorted(used.items())
+        if number not in known or at - known[number] > _FINE
+    ]
+    again(partial(insert, CredentialUse, _USE_COLUMNS, rows, _USED))
 
 
 def _one_by_one(works: Mapping[str, Work], process: str) -> tuple[int, int]:
@@ -312,7 +334,13 @@ _DEFAULTS = ["reserved" if c.attname == "state" else c.get_default() for c in _T
 _ATTEMPT_DEFAULTS = [column.get_default() for column in _ATTEMPT_TYPES]
 _COLUMNS = ("request_id", "process", *ENDING)
 _ATTEMPT_COLUMNS = ("request_id", *ATTEMPT_END)
-_UNIQUE: dict[type[models.Model], str] = {RequestEntry: "request_id", AttemptEntry: "request_id, number"}
+_CREDENTIAL = ATTEMPT_END.index("credential_id")
+_USE_COLUMNS = ("credential_id", "first_at", "last_at")
+_UNIQUE: dict[type[models.Model], str] = {
+    RequestEntry: "request_id",
+    AttemptEntry: "request_id, number",
+    CredentialUse: "credential_id",
+}
 
 
 def _replacing(model: type[models.Model], columns: Sequence[str]) -> str:
@@ -321,5 +349,9 @@ def _replacing(model: type[models.Model], columns: Sequence[str]) -> str:
     return f"DO UPDATE SET {changed} WHERE {model._meta.db_table}.state IN ({among})"
 
 
+_USED = (
+    f"DO UPDATE SET last_at = excluded.last_at "
+    f"WHERE {CredentialUse._meta.db_table}.last_at < excluded.last_at"
+)
 _ENDS = _replacing(RequestEntry, _COLUMNS)
 _ENDS_ATTEMPT = _replacing(AttemptEntry, _ATTEMPT_COLUMNS)

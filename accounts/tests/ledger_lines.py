@@ -67,7 +67,9 @@ def opening(name: str = "req_1", number: int = 1, **changes: Any) -> bytes:
 
 
 def ending(name: str = "req_1", attempts: int = 1, state: str = "settled", **changes: Any) -> bytes:
-    """The end of a call with so many attempts, all but the last of them released."""
+    """The end of a call with so many attempts, all but the last of them released. `credential_id`: what all
+    of them used."""
+    credential_id = changes.pop("credential_id", 5)
     row = {
         **OPEN,
         **CHARGED,
@@ -98,6 +100,7 @@ def ending(name: str = "req_1", attempts: int = 1, state: str = "settled", **cha
             "status": 200,
             "upstream_request_id": "up_1",
             "ms": 850,
+            "credential_id": credential_id,
         }
         for number in range(1, attempts + 1)
     ]

@@ -11,6 +11,7 @@ from accounts.models import Budget, Limit, Team
 from providers.apps import breakers
 from providers.models import CatalogueModel, Credential, Provider
 from routing.admin import RouteForm
+from routing.credential_use import safe_to_remove
 from routing.models import Route, Target
 
 _TIMEOUTS = (
@@ -36,16 +37,23 @@ class _Id(serializers.ModelSerializer[Any]):
 
 
 class Credentials(_Id):
-    """A provider's credential. Its secret is written and never read."""
+    """A provider's credential. Its secret is written and never read. `last_used` is some seconds late;
+    `safe_to_remove`: it is disabled, or was not used for seven days, and keeps nobody's files or batches."""
 
+    last_used = serializers.DateTimeField(read_only=True, allow_null=True)
+    safe_to_remove = serializers.SerializerMethodField()
     secret = serializers.CharField(write_only=True, required=False, max_length=8192, allow_blank=True)
     label = serializers.CharField(max_length=100, required=False)  # type: ignore[assignment]  # a field of that name
 
     class Meta:
         model = Credential
-        fields = ("id", "label", "secret", "last4", "enabled", "created")
+        fields = ("id", "label", "secret", "last4", "enabled", "created", "last_used", "safe_to_remove")
         read_only_fields = ("last4", "created")
         validators: tuple[Any, ...] = ()
+
+    def get_safe_to_remove(self, row: Any) -> bool:
+        """Whether nobody would miss it."""
+        return safe_to_remove(row)
 
 
 class Breakers(serializers.Serializer[Any]):

@@ -3,10 +3,11 @@ the admin's own pages."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Prefetch, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -17,6 +18,9 @@ from accounts.scope import only_team
 from console.manage.access import ManageView, Refused
 from console.manage.asked import IF_MATCH, REASON, check_match, number_in, page_size
 from console.manage.editing import delete, page_of, save, tag_of
+from providers.models import Credential
+from routing.credential_use import with_use
+from routing.models import Target
 from routing.revisions import hold, latest
 
 _VERBS = {"GET": "view", "POST": "add", "PATCH": "change", "DELETE": "delete"}
@@ -25,6 +29,13 @@ _PAGING = [
     OpenApiParameter("limit", int, description="So many, 200 at most (100)."),
     OpenApiParameter("name", str, description="The one of this name alone, where rows have names."),
 ]
+
+
+# What stands on a row's page, with all that is written of it: a query a table.
+_WITHIN: Mapping[str, Callable[[], Prefetch[Any]]] = {
+    "credentials": lambda: Prefetch("credentials", with_use(Credential.objects.all())),
+    "targets": lambda: Prefetch("targets", Target.objects.select_related("provider")),
+}
 
 
 class _TableView(ManageView):
@@ -49,8 +60,8 @@ class _TableView(ManageView):
         rows = self.model._default_manager.order_by("pk")
         related = [name for name, field in self.shape().fields.items() if isinstance(field, ListSerializer)]
         named = [name for name, field in self.shape().fields.items() if isinstance(field, SlugRelatedField)]
-        within = ["targets__provider"] if "targets" in related else []
-        return (rows.select_related(*named) if named else rows).prefetch_related(*related, *within)
+        within = [_WITHIN[name]() for name in related]
+        return (rows.select_related(*named) if named else rows).prefetch_related(*within)
 
     def given(self, request: Request, row: Model | None = None) -> dict[str, Any]:
         """What is said in the body, checked for its types; a name that means nothing is a mistake."""
@@ -64,7 +75,7 @@ class _TableView(ManageView):
 
     def told(self, row: Model, notes: list[str], status: int = 200) -> Response:
         """The row as it is now, and what its page would have told beside."""
-        said = self.shape(self.model._default_manager.get(pk=row.pk)).data
+        said = self.shape(self.rows().get(pk=row.pk)).data
         return Response({**said, "notes": notes, "revision": latest()}, status, headers={"ETag": tag_of(row)})
 
 

@@ -147,6 +147,13 @@ def test_from_nothing_to_a_call_and_back(
         expect(page.get_by_text("Taking that back undoes it.")).to_be_visible()
         until(gateway, key, 200)
 
+        # Which secrets are in use is told.
+        page.goto("/admin/providers/provider/")
+        used = page.locator("#result_list tr", has_text="house").locator(".field-last_used")
+        expect(used).to_contain_text("UTC")
+        page.get_by_role("link", name="house", exact=True).first.click()
+        expect(page.get_by_text("no: in use, or not known for long enough")).to_be_visible()
+
         page.goto("/admin/accounts/auditentry/")
         expect(page.get_by_text("target").first).to_be_visible()
         assert key not in page.content()
