@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
-from console.oidc.identity_provider import IdentityProvider
 from pipeline.cache_stores import Stock
 from pipeline.explanation import Counted
 from pipeline.pulse_desk import Desk
 from routing.plan import Live
 from routing.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    # Loaded only where somebody may sign in by it.
+    from console.oidc.identity_provider import IdentityProvider
 
 
 @dataclass(frozen=True, slots=True)

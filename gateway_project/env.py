@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,7 +19,6 @@ from gateway_project.env_names import NAMES, SERVER_FIELDS
 from gateway_project.oidc_env import oidc_settings
 from gateway_project.otel_env import trace_settings
 from gateway_project.secrets import Secrets, WeakSecretError, check_password, check_strength, master_secret
-from pipeline.redis_address import RedisAddressError, check_address
 from providers.base_urls import BaseUrlError, check_base_url
 from routing.configfile import ConfigError, load_yaml, secret_of
 from routing.risks import checked_groups, groups_named
@@ -73,9 +73,7 @@ class _Reader:
         environment = self._choice("ENVIRONMENT", ("development", "production"), "development")
         data_dir = self._folder / (self._text("DATA_DIR") or "var")
         providers = {name: self._provider(name) for name in SEEDED}
-        redis_url, cache_redis_url = (
-            self._checked(name, check_address, RedisAddressError) for name in ("REDIS_URL", "CACHE_REDIS_URL")
-        )
+        redis_url, cache_redis_url = self._redis("REDIS_URL"), self._redis("CACHE_REDIS_URL")
         values: dict[str, Any] = {
             "environment": environment,
             "host": self._text("SERVER_HOST") or "127.0.0.1",
@@ -239,6 +237,13 @@ class _Reader:
         except error as problem:
             self.problems.append(f"{self._where(name)}: {problem}")
             return None
+
+    def _redis(self, name: str) -> str | None:
+        if self._text(name) is None:
+            return None
+        # The library's own reading of an address; whoever has none does not pay 9 MiB for it.
+        address = import_module("pipeline.redis_address")
+        return self._checked(name, address.check_address, address.RedisAddressError)
 
     def _fallbacks(self) -> list[str]:
         """Master secrets from before a rotation."""

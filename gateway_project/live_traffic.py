@@ -9,12 +9,10 @@ import socket
 from collections import Counter
 from typing import Protocol
 
-from gateway_project.config import Config
 from pipeline.live import LiveState
 from pipeline.pulse import Now, PulseBook
-from pipeline.pulse_boards import Board, FolderBoard, RedisBoard
+from pipeline.pulse_boards import Board
 from pipeline.pulse_desk import Desk
-from pipeline.redis_link import RedisLink
 
 
 class Served(Protocol):
@@ -29,11 +27,11 @@ class Served(Protocol):
 class LiveTraffic:
     """`book` hears of each call, `desk` tells."""
 
-    def __init__(self, config: Config, live: LiveState, served: Served) -> None:
+    def __init__(self, board: Board, live: LiveState, served: Served) -> None:
         self._live = live
         self._served = served
         self.book = PulseBook(_name())
-        self.desk = Desk(self.book, _board(config), self._now)
+        self.desk = Desk(self.book, board, self._now)
 
     def _now(self) -> Now:
         in_flight: Counter[str] = Counter()
@@ -50,13 +48,6 @@ class LiveTraffic:
                 if state != "closed"
             ],
         )
-
-
-def _board(config: Config) -> Board:
-    """Redis knows all replicas; a folder those of this machine."""
-    if config.redis_url is not None:
-        return RedisBoard(RedisLink(config.redis_url, lambda: None))
-    return FolderBoard(config.data_dir / "live")
 
 
 def _name() -> str:

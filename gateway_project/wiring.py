@@ -33,7 +33,6 @@ from apiv1.origins import Origins
 from apiv1.realtime import RealtimeDoor
 from apiv1.urls import EXACT, PREFIXES
 from console.apps import ConsoleConfig, Running
-from console.oidc.identity_provider import IdentityProvider
 from gateway_project.config import Config
 from gateway_project.follow import Follower
 from gateway_project.line_log import LineLog
@@ -42,12 +41,10 @@ from gateway_project.log_sink import Sink
 from gateway_project.memory import memory_share
 from gateway_project.semantic import SemanticParts
 from gateway_project.status import GatewayStatus, Knowledge
-from pipeline.breaker_share import BreakerShare
 from pipeline.build import Keeps, Wires, build
 from pipeline.cache_keeper import Keeper
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
-from pipeline.cache_redis import RedisCache
 from pipeline.cache_shelf import Shelf
 from pipeline.cache_stores import CacheStore, Stock
 from pipeline.call import Refusal
@@ -63,9 +60,8 @@ from pipeline.metrics import Metrics
 from pipeline.news import ConfigNews, LiveNews, LogNews, PressureNews
 from pipeline.notices import Notices
 from pipeline.pressure import Pressure
+from pipeline.pulse_boards import Board, FolderBoard
 from pipeline.purse import Counters, Treasury
-from pipeline.redis_link import RedisLink
-from pipeline.redis_store import RedisStore, Reports
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
 from pipeline.stores import Ask, Store
@@ -87,6 +83,8 @@ from routing.writer import TableWriter
 
 if TYPE_CHECKING:
     from gateway_project.otlp import Traces
+    from gateway_project.redis_parts import RedisParts
+    from pipeline.breaker_share import BreakerShare
 
 # What of a traceback goes into the log: where, never the values or the exception's words, which may quote a
 # prompt.
@@ -106,7 +104,10 @@ def equip(config: Config) -> None:
     routing = cast(RoutingConfig, apps.get_app_config("routing"))
     routing.own_addresses, routing.approval = _own_addresses(config), config.approval
     console = cast(ConsoleConfig, apps.get_app_config("console"))
-    console.sign_in = None if config.oidc is None else IdentityProvider(config.oidc)
+    if config.oidc is not None:
+        # Loaded only where somebody may sign in so, as what traces and Redis need.
+        module = import_module("console.oidc.identity_provider")
+        console.sign_in = module.IdentityProvider(config.oidc)
 
 
 def _own_addresses(config: Config) -> list[tuple[str, int]]:
@@ -172,7 +173,7 @@ class Gateway:
         self._watchdog = Watchdog(lambda: self._pressure.looks, news, stuck)
         knows = Knowledge(self._holder, self._watcher, health, live, self._ledger, self._pressure)
         self._status = GatewayStatus(self, knows, self._store if config.redis_url else None)
-        self._watched = LiveTraffic(config, live, self)
+        self._watched = LiveTraffic(_board(config), live, self)
         self.services = Services(
             snapshots=self._holder,
             authenticator=Authenticator(KeyHasher(*config.secrets.peppers), self._watcher.fresh, wall),
@@ -348,16 +349,29 @@ def _most_calls() -> int:
     return max(16, soft // 2 - _OTHER_FILES)
 
 
+def _redis(url: str) -> RedisParts:
+    """What makes the parts that share by Redis; its library is loaded only where there is one."""
+    made: RedisParts = import_module("gateway_project.redis_parts").RedisParts(url)
+    return made
+
+
+def _board(config: Config) -> Board:
+    """Where live traffic is told: Redis knows all replicas, a folder those of this machine."""
+    if config.redis_url is not None:
+        return _redis(config.redis_url).board()
+    return FolderBoard(config.data_dir / "live")
+
+
 def _shared(config: Config, live: LiveState) -> BreakerShare | None:
-    """How breakers are known to other replicas. Whether Redis is there is the store's to say."""
-    return BreakerShare(live, RedisLink(config.redis_url, lambda: None)) if config.redis_url else None
+    """How breakers are known to other replicas; None: there are none."""
+    return _redis(config.redis_url).breakers(live) if config.redis_url else None
 
 
 def _answers(config: Config, metrics: CacheMetrics) -> CacheStore:
     """Where answers are kept that are given again."""
     team = config.cache_team_mb << 20
     if config.cache_redis_url is not None:
-        return RedisCache(config.cache_redis_url, team, metrics)
+        return _redis(config.cache_redis_url).answers(team, metrics)
     return MemoryCache(config.cache_mb << 20, team)
 
 
@@ -366,8 +380,7 @@ def _store(config: Config, notices: Notices, metrics: LimitMetrics, wall: Steady
     local = MemoryStore(config.workers, notices.hear, Clocks(wall=wall))
     if config.redis_url is None:
         return local
-    reports = Reports(metrics.degraded, metrics.rebuilt, metrics.waiting, metrics.lost)
-    return RedisStore(config.redis_url, local, notices.hear, reports)
+    return _redis(config.redis_url).store(local, notices, metrics)
 
 
 class _DoorBooks:

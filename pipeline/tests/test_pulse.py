@@ -16,8 +16,9 @@ from redis.asyncio import Redis
 from dialects.types import Usage
 from pipeline.call import Record, Refusal
 from pipeline.pulse import BOUNDS, Now, PulseBook, added, share
-from pipeline.pulse_boards import Board, FolderBoard, Heard, RedisBoard
+from pipeline.pulse_boards import Board, FolderBoard, Heard
 from pipeline.pulse_desk import Beat, Desk
+from pipeline.pulse_redis import RedisBoard
 from pipeline.redis_link import RedisLink
 
 
