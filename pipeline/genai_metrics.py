@@ -5,10 +5,10 @@ Labels are bounded: the provider is called as in the configuration, and the rout
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 
 from pipeline.call import Record
-from pipeline.children import Children
+from pipeline.children import Children, SearchedHistogram
 from pipeline.spans import operation
 
 # The conventions' own.
@@ -23,7 +23,7 @@ class GenAiMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._tokens = Children(
-            Histogram(
+            SearchedHistogram(
                 "gen_ai_client_token_usage",
                 "Tokens of a request as its provider counted them, by type: input or output.",
                 (*_LABELS, "gen_ai_token_type"),
@@ -32,7 +32,7 @@ class GenAiMetrics:
             )
         )
         self._first = Children(
-            Histogram(
+            SearchedHistogram(
                 "gen_ai_server_time_to_first_token_seconds",
                 "From the request's arrival to the first content of a stream.",
                 _LABELS,
@@ -41,7 +41,7 @@ class GenAiMetrics:
             )
         )
         self._next = Children(
-            Histogram(
+            SearchedHistogram(
                 "gen_ai_server_time_per_output_token_seconds",
                 "Of a whole stream: from its first content to its end, for each token after the first.",
                 _LABELS,

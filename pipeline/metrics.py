@@ -13,7 +13,7 @@ from dialects import errors
 from dialects.codes import OWN_CODES
 from dialects.errors import INTERNAL
 from pipeline.call import Record, Refusal
-from pipeline.children import Children
+from pipeline.children import Children, SearchedHistogram
 from pipeline.ends import attempt_end, may_be_billed_twice
 from pipeline.genai_metrics import GenAiMetrics
 from providers.wire import Reason
@@ -69,7 +69,7 @@ class Metrics:
             )
         )
         self._seconds = Children(
-            Histogram(
+            SearchedHistogram(
                 "gateway_request_seconds",
                 "From the request's arrival to the last byte of its reply.",
                 ("surface", "provider"),
@@ -78,7 +78,7 @@ class Metrics:
             )
         )
         self._first_token = Children(
-            Histogram(
+            SearchedHistogram(
                 "gateway_time_to_first_token_seconds",
                 "From the request's arrival to the first content of a stream.",
                 ("surface", "provider"),
@@ -87,7 +87,7 @@ class Metrics:
             )
         )
         self._overhead = Children(
-            Histogram(
+            SearchedHistogram(
                 "gateway_overhead_seconds",
                 "The gateway's own time before the first byte of a reply: all of it less waiting for a "
                 "provider.",
