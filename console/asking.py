@@ -23,7 +23,7 @@ from pipeline.explain import explain
 from pipeline.explanation import Explanation, Means, Question
 from providers.crypto import Vault
 from routing.allowances import Budget, Limit
-from routing.draft_ways import snapshot_of
+from routing.draft_ways import open_draft, snapshot_of
 from routing.drafts import DraftError
 from routing.history import UnknownRevisionError
 from routing.loader import compile_tables
@@ -59,8 +59,8 @@ class AskingError(Exception):
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A question. `key`: a prefix or an id, "" for none; `request`: the id of one in the ledger; `revision`:
-    a number, "now", or "" for that of the request, or else now; `draft`: the id of one, by whose
-    configuration it is answered; `body`: as a client would send it."""
+    a number, "now", or "" for that of the request, or else now; `draft`: the id or name of one that
+    can still be published, by whose configuration it is answered; `body`: as a client would send it."""
 
     key: str = ""
     model: str = ""
@@ -99,6 +99,8 @@ def answered(asked: Asked, vault: Vault, running: Running | None, sight: Sight =
     """What would become of it. Blocks. Raises AskingError and DatabaseError."""
     row = _row(asked.request, sight)
     notes: list[str] = []
+    if asked.draft and asked.revision:
+        raise AskingError("Name a draft or a revision, and not both.")
     if asked.draft:
         snapshot, live = _drafted(asked.draft, notes), None
     else:
@@ -176,7 +178,7 @@ def _configuration(
 
 def _drafted(word: str, notes: list[str]) -> Snapshot:
     number = int(word) if word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS else 0
-    draft = Draft.objects.filter(pk=number, state=OPEN).first()
+    draft = Draft.objects.filter(pk=number, state=OPEN).first() or open_draft(word.replace("\0", "?"))
     if draft is None:
         raise AskingError("There is no such draft that can still be published.")
     try:

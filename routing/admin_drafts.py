@@ -22,10 +22,10 @@ from routing.admin_approvals import ANSWERS, publish_here
 from routing.approvals import asked, may_answer
 from routing.apps import own_addresses
 from routing.draft_mode import draft_of, enter, leave
-from routing.draft_ways import Sight, begin, decide, drop, open_draft, seen, words_of
+from routing.draft_ways import Sight, begin, clashes_of, decide, drop, open_draft, seen
 from routing.drafts import DraftError
 from routing.findings import Finding
-from routing.history import STEERING, Place, present
+from routing.history import place_of
 from routing.impact_words import sections
 from routing.lint import lint
 from routing.models_approvals import ASKED, Approval
@@ -128,7 +128,7 @@ class DraftAdmin(BoundedLookups):
                 drop(draft, user.get_username())
                 messages.success(request, "Dropped.")
             elif said in ("mine", "theirs"):
-                decide(draft, _place(request.POST.get("place", "")), mine=said == "mine")
+                decide(draft, place_of(request.POST.get("place", "")), mine=said == "mine")
             elif said == "publish":
                 publish_here(request, draft)
         except DraftError as error:
@@ -140,20 +140,8 @@ class DraftAdmin(BoundedLookups):
         return HttpResponseRedirect(reverse("admin:routing_draft_change", args=[draft.pk]))
 
 
-def _place(words: str) -> Place:
-    table, _, row = words.partition(":")
-    if table not in STEERING or not is_id(row):
-        raise DraftError(["There is no such row."])
-    return Place(table, int(row))
-
-
 def _shown(user: Any, sight: Sight) -> dict[str, Any]:
-    """For the page: each row that clashes once, with all that clashes in it."""
-    clashes: dict[str, list[str]] = {}
-    names = present() if sight.clashes else {}
-    for each in sight.clashes:
-        clashes.setdefault(f"{each.place.table}:{each.place.row}", []).append(words_of(each, names))
-    shown: dict[str, Any] = {"sight": sight, "clashes": clashes}
+    shown: dict[str, Any] = {"sight": sight, "clashes": clashes_of(sight)}
     if sight.rehearsal is not None and may(user, Action.LINT):
         shown["findings"], shown["cured"] = _findings(sight)
     if sight.rehearsal is not None and may(user, Action.READ_REQUESTS):

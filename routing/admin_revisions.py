@@ -15,10 +15,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from unfold.decorators import action
 
-from accounts.admin_base import BoundedLookups, is_id
+from accounts.admin_base import BoundedLookups
 from accounts.rights import Action, may
 from accounts.scope import teams_of
-from routing.history import Place, UnknownRevisionError, before_and_after
+from routing.history import Place, UnknownRevisionError, before_and_after, place_of
 from routing.impact_words import sections
 from routing.models import Revision
 from routing.rehearsal import preview, rehearsed
@@ -120,8 +120,7 @@ class RevisionAdmin(BoundedLookups):
 def _chosen(request: HttpRequest) -> frozenset[Place] | None:
     """The rows that the form names as `table:row`; None: all."""
     words = request.POST.getlist("object") or request.GET.getlist("object")
-    pairs = (word.partition(":") for word in words)
-    return frozenset(Place(table, int(row)) for table, _, row in pairs if is_id(row)) or None
+    return frozenset(filter(None, map(place_of, words))) if words else None
 
 
 def _objects(number: int) -> list[tuple[str, str]]:

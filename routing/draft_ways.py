@@ -17,7 +17,7 @@ from accounts.audit import entry
 from providers.apps import vault
 from providers.models import Credential, Provider
 from routing.drafts import Clash, DraftError, Laid, answer, drafting, lay, looked_at, touch
-from routing.history import SECRET, STEERING, Place, State
+from routing.history import SECRET, STEERING, Place, State, present
 from routing.loader import build_snapshot
 from routing.models import Route, check_targets
 from routing.models_approvals import ASKED, WITHDRAWN
@@ -140,9 +140,20 @@ def drop(draft: Draft, author: str) -> None:
         entry(f"draft {draft}", "dropped", {}, author).save()
 
 
-def decide(draft: Draft, place: Place, *, mine: bool) -> None:
+def clashes_of(sight: Sight) -> dict[str, list[str]]:
+    """Each row that clashes once, by the words that `place_of` reads, with all that clashes in it."""
+    clashes: dict[str, list[str]] = {}
+    names = present() if sight.clashes else {}
+    for each in sight.clashes:
+        clashes.setdefault(f"{each.place.table}:{each.place.row}", []).append(words_of(each, names))
+    return clashes
+
+
+def decide(draft: Draft, place: Place | None, *, mine: bool) -> None:
     """Of all that clashes in one row, take the draft's (`mine`) or the one that is published. Raises
     DraftError."""
+    if place is None:
+        raise DraftError(["There is no such row."])
     with transaction.atomic():
         hold()
         draft.refresh_from_db()

@@ -13,6 +13,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Min, Q, QuerySet
 
+from accounts.admin_base import is_id
 from accounts.models import ApiKey, Budget, Limit, Team
 from providers.models import CatalogueModel, Credential, Provider
 from routing.models import Revision, Route, Target
@@ -47,6 +48,12 @@ class Place(NamedTuple):
 
     table: str
     row: int
+
+
+def place_of(words: str) -> Place | None:
+    """The place that `route:12` names; None for what names none."""
+    table, _, row = words.partition(":")
+    return Place(table, int(row)) if table in STEERING and is_id(row) else None
 
 
 # Rows that are there, with their columns. A row that is not there is not in it.

@@ -14,7 +14,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.admin_base import is_id
 from accounts.apps import hasher
 from accounts.audit import differences
 from accounts.rights import Action, may
@@ -29,7 +28,7 @@ from routing.configfile_apply import Means, apply
 from routing.configfile_export import export
 from routing.draft_ways import gathered
 from routing.drafts import DraftError
-from routing.history import STEERING, Place, UnknownRevisionError, before_and_after
+from routing.history import Place, UnknownRevisionError, before_and_after, place_of
 from routing.models import Revision
 from routing.past import rows_at
 from routing.rehearsal import preview, rehearsed
@@ -240,7 +239,7 @@ def _objects(number: int) -> list[dict[str, Any]]:
 def _places(objects: list[str] | None) -> frozenset[Place] | None:
     if objects is None:
         return None
-    pairs = [each.partition(":") for each in objects]
-    if not objects or any(table not in STEERING or not is_id(row) for table, _, row in pairs):
+    places = [place_of(each) for each in objects]
+    if not places or None in places:
         raise Refused(400, "objects are named as the revision names them, such as route:12.", ["objects"])
-    return frozenset(Place(table, int(row)) for table, _, row in pairs)
+    return frozenset(filter(None, places))

@@ -17,9 +17,9 @@ from accounts.scope import teams_of
 from console.manage.access import ManageView, Refused, awaiting, needs
 from console.manage.asked import IF_MATCH, REASON, check_match, page_size
 from routing.approvals import approve, publish_or_ask, reject, withdraw
-from routing.draft_ways import drop, seen, words_of
+from routing.draft_ways import Sight, clashes_of, decide, drop, seen
 from routing.drafts import DraftError
-from routing.history import present
+from routing.history import place_of
 from routing.models_approvals import Approval
 from routing.models_drafts import Draft
 from routing.rehearsal import preview
@@ -60,12 +60,19 @@ class Approvals(serializers.ModelSerializer[Approval]):
         )
 
 
+class Clashes(serializers.Serializer[Any]):
+    """A row that others changed meanwhile as well: how `decide` names it, and all that clashes in it."""
+
+    object = serializers.CharField()
+    words = serializers.ListField(child=serializers.CharField())
+
+
 class DraftWhole(Drafts):
     """A draft and what publishing it would do. `clashes`: what others changed meanwhile and somebody must
     decide; `problems`: what else keeps it from being published; `approvals`: the last asked for first."""
 
     changes = serializers.ListField(child=serializers.CharField())
-    clashes = serializers.ListField(child=serializers.CharField())
+    clashes = Clashes(many=True)
     problems = serializers.ListField(child=serializers.CharField())
     impact = serializers.JSONField(required=False)
     approvals = Approvals(many=True)
@@ -91,18 +98,7 @@ class DraftView(ManageView):
     @extend_schema(operation_id="drafts_read", responses=DraftWhole)
     def get(self, request: Request, number: int) -> Response:
         """What it would change now, with an ETag of just that."""
-        draft = get_object_or_404(Draft, pk=number)
-        said: dict[str, Any] = {**Drafts(draft).data, "changes": [], "clashes": [], "problems": []}
-        said["approvals"] = Approvals(draft.approvals.all()[:20], many=True).data
-        if not draft.standing:
-            return Response(said)
-        sight, user = seen(draft), request.user
-        names = present() if sight.clashes else {}
-        said["changes"], said["problems"] = sight.lines, sight.problems
-        said["clashes"] = [words_of(each, names) for each in sight.clashes]
-        if sight.rehearsal is not None and may(user, Action.READ_REQUESTS):
-            said["impact"] = msgspec.to_builtins(preview(sight.rehearsal, teams_of(user)))
-        return Response(said, headers={"ETag": f'"{sight.print_}"'})
+        return _whole(get_object_or_404(Draft, pk=number), request.user)
 
 
 @needs(POST=Action.EDIT_DRAFTS)
@@ -130,6 +126,38 @@ class DraftPublishView(ManageView):
         if isinstance(done, Approval):
             return Response(awaiting(done), 202)
         return Response(Drafts(draft).data)
+
+
+class Decision(serializers.Serializer[Any]):
+    """Which of two changes of a row is to be, where they clash; what does not clash is kept of both."""
+
+    object = serializers.CharField(max_length=40, help_text="As the draft's `clashes` name it: route:12.")
+    take = serializers.ChoiceField(["draft", "published"])
+
+
+@needs(POST=Action.EDIT_DRAFTS)
+class DraftDecideView(ManageView):
+    """A clash that somebody decides."""
+
+    @extend_schema(
+        operation_id="drafts_decide", parameters=[IF_MATCH], request=Decision, responses=DraftWhole
+    )
+    def post(self, request: Request, number: int) -> Response:
+        """Take the draft's change of one row or the one that was published since, as on the draft's page. 409
+        where nothing of it clashes. The answer has the ETag for the next."""
+        draft = get_object_or_404(Draft, pk=number)
+        given = Decision(data=request.data)
+        given.is_valid(raise_exception=True)
+        said = given.validated_data
+        sight = seen(draft) if draft.standing else Sight()
+        check_match(request, f'"{sight.print_}"')
+        if draft.standing and said["object"] not in clashes_of(sight):
+            raise Refused(409, "Nothing of this object clashes.", ["object"])
+        try:
+            decide(draft, place_of(said["object"]), mine=said["take"] == "draft")
+        except DraftError as error:
+            raise Refused(409, "It cannot be decided.", error.problems) from None
+        return _whole(draft, request.user)
 
 
 class Words(serializers.Serializer[Any]):
@@ -205,3 +233,17 @@ class DraftDropView(ManageView):
         except DraftError as error:
             raise Refused(409, "It is over.", error.problems) from None
         return Response(Drafts(draft).data)
+
+
+def _whole(draft: Draft, user: Any) -> Response:
+    """As `drafts_read` gives it, with its ETag where it can still be published."""
+    said: dict[str, Any] = {**Drafts(draft).data, "changes": [], "clashes": [], "problems": []}
+    said["approvals"] = Approvals(draft.approvals.all()[:20], many=True).data
+    if not draft.standing:
+        return Response(said)
+    sight = seen(draft)
+    said["changes"], said["problems"] = sight.lines, sight.problems
+    said["clashes"] = [{"object": place, "words": words} for place, words in clashes_of(sight).items()]
+    if sight.rehearsal is not None and may(user, Action.READ_REQUESTS):
+        said["impact"] = msgspec.to_builtins(preview(sight.rehearsal, teams_of(user)))
+    return Response(said, headers={"ETag": f'"{sight.print_}"'})

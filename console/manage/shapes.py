@@ -121,13 +121,15 @@ class Revisions(serializers.Serializer[Any]):
 
 
 class Question(serializers.Serializer[Any]):
-    """What to explain: a model as a key asks for it, a request's body, or a request of the ledger."""
+    """What to explain: a model as a key asks for it, a request's body, or a request of the ledger. By the
+    configuration of now, of a `revision`, or as a `draft` (its id or name) would have it."""
 
     key = serializers.CharField(required=False, default="", max_length=512, allow_blank=True)
     model = serializers.CharField(required=False, default="", max_length=256, allow_blank=True)
     surface = serializers.CharField(required=False, default="", max_length=40, allow_blank=True)
     request = serializers.CharField(required=False, default="", max_length=100, allow_blank=True)
     revision = serializers.CharField(required=False, default="", max_length=20, allow_blank=True)
+    draft = serializers.CharField(required=False, default="", max_length=100, allow_blank=True)
     body = serializers.JSONField(required=False, default=None)
 
 

@@ -70,6 +70,8 @@ class ExplainView(ManageView):
         asks = dict(given.validated_data)
         if asks["request"] and not may(request.user, Action.READ_REQUESTS):
             raise Refused(403, "You may not see requests.")
+        if asks["draft"] and not may(request.user, Action.READ_DRAFTS):
+            raise Refused(403, "You may not see drafts.")
         body = asks.pop("body")
         question = Asked(**asks, body=b"" if body is None else orjson.dumps(body))
         try:

@@ -38,6 +38,7 @@ urlpatterns = [
     path("drafts", draft_views.DraftsView.as_view()),
     path("drafts/<int:number>", draft_views.DraftView.as_view()),
     path("drafts/<int:number>/publish", draft_views.DraftPublishView.as_view()),
+    path("drafts/<int:number>/decide", draft_views.DraftDecideView.as_view()),
     path("drafts/<int:number>/drop", draft_views.DraftDropView.as_view()),
     path("drafts/<int:number>/approve", draft_views.DraftApproveView.as_view()),
     path("drafts/<int:number>/reject", draft_views.DraftRejectView.as_view()),

@@ -69,6 +69,7 @@ ACTIONS: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "drafts"): ANY,
     ("GET", "drafts/<int:number>"): ANY,
     ("POST", "drafts/<int:number>/publish"): OPERATING,
+    ("POST", "drafts/<int:number>/decide"): OPERATING,
     ("POST", "drafts/<int:number>/drop"): OPERATING,
     ("POST", "drafts/<int:number>/approve"): frozenset({"owner"}),
     ("POST", "drafts/<int:number>/reject"): frozenset({"owner"}),

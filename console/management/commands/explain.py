@@ -32,6 +32,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--revision", default="", metavar="N|now", help="by that configuration  (the request's, else now)"
         )
+        parser.add_argument("--draft", default="", metavar="NAME", help="by what this draft would publish")
         parser.add_argument("--json", action="store_true", help="the same for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,6 +42,7 @@ class Command(BaseCommand):
             surface=options["surface"],
             request=options["request"],
             revision=options["revision"],
+            draft=options["draft"],
             body=_read(options["body"]),
         )
         try:
