@@ -55,6 +55,14 @@ class Published(BoundedLookups):
         form = super().get_form(request, obj, change, **kwargs)
         return type(form.__name__, (_Thawed, form), {}) if self.is_edit else form
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Django's field, which compares with the row. Of a column with a made default Django has the browser
+        say what was there before: whoever says there what he sends would have it saved and not published."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            field.show_hidden_initial = False
+        return field
+
     def changeform_view(
         self,
         request: HttpRequest,

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import ApiKey, Budget, Limit
+from accounts.models import ApiKey, Budget, Limit, Team
 from console.tests.risky import (
     CREDENTIAL,
     SECRET,
@@ -24,13 +24,13 @@ from console.tests.risky import (
     waiting,
 )
 from console.tests.test_manage_access import ask, bearer, member
-from providers.models import Provider
+from providers.models import CatalogueModel, Provider
 from routing.approval_gate import Leave
 from routing.approvals import approve, asked
 from routing.history import mark_what_stands
 from routing.models import Route, Target
 from routing.models_approvals import Approval
-from routing.models_drafts import DraftRow
+from routing.models_drafts import Draft, DraftRow
 from routing.models_history import RowVersion
 from routing.revisions import latest, publish
 from routing.risks import groups_named
@@ -147,6 +147,22 @@ def test_in_small_pieces(second: User) -> None:
             assert targets() == 2
             assert not Target.objects.filter(weight=0).exists()
     assert latest() == 1
+
+
+def test_what_was_there_before_is_not_the_browsers_to_say(second: User) -> None:
+    """Django's forms would believe `initial-…`, save what "has not changed", and nobody would hear of it."""
+    crew = Team.objects.get(name="crew")
+    Team.objects.filter(pk=crew.pk).update(capture="all", capture_patterns=["secret-[0-9]+"])
+    CatalogueModel.objects.filter(name="gpt-4o").update(capabilities=[])
+    publish("olga", "captures", leave=Leave())
+    owner = browser(member("owner"))
+    said = {"capture_patterns": "[]", "initial-capture_patterns": "[]"}
+    post(owner, "accounts_team_change", crew.pk, **said)
+    assert Team.objects.get(pk=crew.pk).capture_patterns == ["secret-[0-9]+"]
+    assert asked(Draft.objects.get()) is not None
+    said = {"capabilities": '["vision"]', "initial-capabilities": '["vision"]'}
+    post(owner, "providers_cataloguemodel_change", CatalogueModel.objects.get(name="gpt-4o").pk, **said)
+    assert latest() == 3, "it was saved and not published"
 
 
 def test_keys_that_are_issued_or_rotated_work_with_the_approval(client: Client, second: User) -> None:
