@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import cast
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from django.contrib.auth.signals import user_login_failed
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
@@ -100,6 +102,10 @@ def callback(request: HttpRequest) -> HttpResponseBase:
             raise _StrayError("no sign-in of this browser waits for this answer")
         code = _code(request, provider)
         login(request, _known(provider, trip, code), backend=backend.PATH)
+        # A moment and no span: each write to a session would begin its time anew, and whoever has left the
+        # identity provider could stay for ever.
+        age = timedelta(seconds=request.session.get_session_cookie_age())
+        request.session.set_expiry(timezone.now() + age)
         # A page and no redirect: on one that began elsewhere a browser sends no Strict cookie.
         response = render(request, "admin/console/signed_in.html", {"next": trip.next})
         response.headers["Referrer-Policy"] = "no-referrer"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client, RequestFactory
+from django.utils import timezone
 
 from accounts.audit import AuditEntry
 from accounts.identities import Identity, SpentSignIn
@@ -223,6 +227,22 @@ def test_a_session_of_somebody_else_in_this_browser_is_not_carried_over(on: Iden
     signed_in(client)
     assert client.session.session_key != before
     assert "kept" not in client.session
+
+
+def test_s58_a_session_ends_after_twelve_hours_whatever_is_done_in_it(
+    on: IdentityProvider, idp: FakeIdp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp.person |= {"groups": ["ops"]}
+    client = Client()
+    signed_in(client)
+    ends = Session.objects.get().expire_date
+    assert timedelta(hours=11) < ends - timezone.now() <= timedelta(hours=12)
+    # An hour before its end he begins a draft, which is kept in the session.
+    late = timezone.now() + timedelta(hours=11)
+    monkeypatch.setattr(timezone, "now", lambda: late)
+    assert client.post("/admin/routing/draft/add/", {"name": "spring", "note": ""}).status_code == 302
+    assert "draft" in client.session
+    assert Session.objects.get().expire_date == ends
 
 
 def test_completed_sign_ins_are_forgotten_when_they_are_old(on: IdentityProvider) -> None:
