@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 from pipeline.cache_stores import Stock
 from pipeline.explanation import Counted
@@ -45,10 +45,12 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         """Roles are there once the tables and their permissions are."""
-        from console.roles import make_roles  # noqa: PLC0415 - models are ready only now
+        from console.roles import RolesOfMigrating  # noqa: PLC0415 - models are ready only now
 
         # This app has no tables of its own, and routing's come last.
-        post_migrate.connect(make_roles, sender=apps.get_app_config("routing"), dispatch_uid="roles")
+        routing, roles = apps.get_app_config("routing"), RolesOfMigrating()
+        pre_migrate.connect(roles.before, sender=routing, weak=False, dispatch_uid="roles-before")
+        post_migrate.connect(roles.after, sender=routing, weak=False, dispatch_uid="roles")
 
 
 def running() -> Running | None:

@@ -1,4 +1,5 @@
-"""Roles as Django groups: made once with what is here, and the operators' own from then on."""
+"""Roles as Django groups: made once with what is here, and the operators' own from then on; what a newer
+version brings is added."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
+from django.db import connection
 
 _SEEN = (
     "providers.provider",
@@ -82,7 +84,27 @@ ROLES: Mapping[str, frozenset[str]] = {
 }
 
 
-def make_roles(**_: Any) -> None:
+class RolesOfMigrating:
+    """Makes the roles when the database is set up, and gives those that are there what a newer version
+    brings, of which nobody has decided yet."""
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] | None = None
+
+    def before(self, **_: Any) -> None:
+        """Note what permissions there are before migrating; none where there are no tables yet."""
+        there = Permission._meta.db_table in connection.introspection.table_names()
+        self._known = frozenset(map(_named, _all_rows())) if there else None
+
+    def after(self, **_: Any) -> None:
+        """Tables and permissions are there."""
+        known, self._known = self._known, None
+        make_roles()
+        if known is not None:
+            _give(frozenset(map(_named, _all_rows())) - known)
+
+
+def make_roles() -> None:
     """Make the groups that are not there. One that is there is left as it is."""
     there = set(Group.objects.filter(name__in=ROLES).values_list("name", flat=True))
     for name, permissions in ROLES.items():
@@ -90,7 +112,19 @@ def make_roles(**_: Any) -> None:
             Group.objects.create(name=name).permissions.set(_rows(permissions))
 
 
-def _rows(names: Iterable[str]) -> list[Permission]:
-    wanted = set(names)
-    rows = Permission.objects.select_related("content_type")
-    return [row for row in rows if f"{row.content_type.app_label}.{row.codename}" in wanted]
+def _give(new: frozenset[str]) -> None:
+    for name, permissions in ROLES.items():
+        if permissions & new:
+            Group.objects.get(name=name).permissions.add(*_rows(permissions & new))
+
+
+def _rows(names: frozenset[str]) -> list[Permission]:
+    return [row for row in _all_rows() if _named(row) in names]
+
+
+def _all_rows() -> Iterable[Permission]:
+    return Permission.objects.select_related("content_type")
+
+
+def _named(row: Permission) -> str:
+    return f"{row.content_type.app_label}.{row.codename}"

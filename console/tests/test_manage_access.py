@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.cache import cache
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
 from accounts.apps import hasher
+from accounts.audit import AuditEntry
 from accounts.tokens import ManagementToken, new_token
 from console.manage.urls import urlpatterns
 from console.roles import ROLES
@@ -149,6 +151,26 @@ def test_roles_are_made_once_and_are_the_operators_own() -> None:
     assert not group.permissions.exists()
     assert ROLES["viewer"] < ROLES["operator"] < ROLES["owner"]
     assert ROLES["viewer"] < ROLES["key manager"] < ROLES["owner"]
+
+
+def test_a_role_from_before_gets_what_a_newer_version_brings_and_nothing_else() -> None:
+    """As if the version before had known neither approval nor drafts."""
+    owner, viewer = (Group.objects.get(name=name) for name in ("owner", "viewer"))
+    new = Permission.objects.filter(codename__in=("approve_changes", "view_draft", "add_draft"))
+    new.delete()
+    viewer.permissions.clear()
+    call_command("migrate", verbosity=0)
+    given = {f"{p.content_type.app_label}.{p.codename}" for p in owner.permissions.all()}
+    assert given == ROLES["owner"]
+    assert list(viewer.permissions.values_list("codename", flat=True)) == ["view_draft"]
+    told = AuditEntry.objects.filter(object="group owner", action="changed").latest("pk")
+    assert told.changes == {
+        "permissions added": ["routing.add_draft", "routing.approve_changes", "routing.view_draft"]
+    }
+    # Once: whoever takes it away from them has decided.
+    owner.permissions.clear()
+    call_command("migrate", verbosity=0)
+    assert not owner.permissions.exists()
 
 
 @pytest.mark.parametrize(
