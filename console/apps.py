@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
+from django.core import checks
 from django.db.models.signals import post_migrate, pre_migrate
 
 from pipeline.cache_stores import Stock
@@ -45,7 +46,10 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         """Roles are there once the tables and their permissions are."""
-        from console.roles import RolesOfMigrating  # noqa: PLC0415 - models are ready only now
+        from console.oidc.roles_check import check_roles  # noqa: PLC0415 - models are ready only now
+        from console.roles import RolesOfMigrating  # noqa: PLC0415 - as above
+
+        checks.register(check_roles, checks.Tags.database)
 
         # This app has no tables of its own, and routing's come last.
         routing, roles = apps.get_app_config("routing"), RolesOfMigrating()

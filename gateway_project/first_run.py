@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.error import URLError
 
+import structlog
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import OperationalError, connection
 
 from accounts.apps import hasher
+from console.oidc.roles_check import what_is_wrong
 from gateway_project.config import Config
 from providers.apps import vault
 from providers.models import Credential
@@ -58,6 +60,9 @@ def prepare(config: Config, say: Callable[[str], None]) -> Outcome:
         call_command("migrate", verbosity=0, interactive=False)
         result = seed(_seed_config(config), vault(), hasher())
         password = _first_admin(config)
+        # Whoever calls models has nothing to do with it, so the gateway starts all the same.
+        if words := what_is_wrong():
+            structlog.get_logger("gateway").error(words)
     key = None if config.bootstrap_key is not None else result.key
     outcome = Outcome(result.first, key, password, _answering_model(config) if result.first else None)
     connection.close()

@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.acting import acting
 from accounts.identities import Identity
 from console.oidc.errors import RefusedError, UnavailableError
+from console.oidc.roles_check import unknown_roles
 from console.oidc.settings import OidcSettings
 
 logger = logging.getLogger(__name__)
@@ -58,10 +59,9 @@ def _roles(said: object, settings: OidcSettings) -> list[Group]:
     for each in groups:
         if isinstance(each, str):
             names |= settings.roles.get(each, frozenset())
-    rows = list(Group.objects.filter(name__in=names))
-    for missing in sorted(names - {row.name for row in rows}):
+    for missing in unknown_roles(names):
         logger.warning("single sign-on: there is no role %r", missing)
-    return rows
+    return list(Group.objects.filter(name__in=names))
 
 
 def _bound(claims: Mapping[str, Any]) -> User | None:
