@@ -12,6 +12,7 @@ from accounts.rights import Action, may
 from providers.kinds import KINDS
 from providers.models import Provider
 from routing.admin_lint import may_lint
+from routing.approvals import waiting_for
 from routing.models import Revision, Route
 
 
@@ -44,7 +45,8 @@ def may_watch(request: HttpRequest) -> bool:
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar's groups: what one edits daily above what one looks up."""
+    """The sidebar's groups: what one edits daily above what one looks up. Drafts
+    have the number of those that wait for whoever looks."""
     return [
         {
             "title": "Traffic",
@@ -57,7 +59,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "permission": may_watch,
                 },
                 _item("Routes", "alt_route", "routing_route", "routing.view_route"),
-                _item("Drafts", "edit_note", "routing_draft", "routing.view_draft"),
+                _item("Drafts", "edit_note", "routing_draft", "routing.view_draft")
+                | {"badge": len(waiting_for(request.user)), "badge_variant": "warning"},
                 _item("Providers", "cloud", "providers_provider", "providers.view_provider"),
                 _item(
                     "Model catalogue",
@@ -142,8 +145,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the first page shows: counts, providers that need something, and the last revisions, each only to
-    whoever may see it."""
+    """What the first page shows: counts, changes that wait for whoever looks, providers that need something,
+    and the last revisions, each only to whoever may see it."""
     user: Any = request.user
     context["cards"] = [
         {
@@ -163,6 +166,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         )
         if user.has_perm(permission)
     ]
+    context["waiting"] = waiting_for(user)
     context["explains"] = may_explain(request)
     context["lints"] = may_lint(request)
     context["needy"] = _needy() if user.has_perm("providers.view_provider") else []

@@ -107,6 +107,14 @@ def may_answer(draft: Draft, approval: Approval, user: Any) -> bool:
     return may(user, Action.APPROVE) and user.pk not in own and user.get_username() not in names
 
 
+def waiting_for(user: Any) -> list[Approval]:
+    """What is asked for that this user may answer, the first asked first."""
+    if not may(user, Action.APPROVE):
+        return []
+    waiting = Approval.objects.filter(state=ASKED).select_related("draft").order_by("id")
+    return [each for each in waiting if may_answer(each.draft, each, user)]
+
+
 def approve(draft: Draft, user: Any, print_: str) -> Answer:
     """Publish what was asked for, at once and in both names, or find that it is void. `print_`: of what was
     looked at. Raises DraftError, PermissionDenied, FrozenError; then nothing has changed."""

@@ -180,6 +180,23 @@ def test_the_page_of_a_draft_is_where_it_is_approved(second: User) -> None:
     assert Limit.objects.get().amount == 500
 
 
+def test_whoever_may_approve_sees_that_something_waits(second: User) -> None:
+    """And nobody else does: neither who asked, nor who may not answer."""
+    draft = risky(member("owner"))
+    operator, link = member("operator"), f'href="{page("routing_draft_change", draft.pk)}"'
+    for user, sees in ((second, True), (User.objects.get(username="owner"), False), (operator, False)):
+        client = browser(user)
+        home, other = (client.get(page(name)) for name in ("index", "routing_route_changelist"))
+        assert ("await your approval" in home.content.decode()) is sees
+        assert (link in home.content.decode()) is sees
+        for shown in (home, other):
+            items = [each for group in shown.context["sidebar_navigation"] for each in group["items"]]
+            (badge,) = (each["badge"] for each in items if each["title"] == "Drafts")
+            assert badge == int(sees)
+    reject(draft, second, "no")
+    assert "await your approval" not in browser(second).get(page("index")).content.decode()
+
+
 def test_a_freeze_holds_an_approval_up_and_measures_need_none(second: User) -> None:
     draft = risky(member("owner"))
     print_ = seen(draft).print_
