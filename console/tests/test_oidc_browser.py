@@ -29,8 +29,9 @@ def idp() -> Iterator[FakeIdp]:
         yield fake
 
 
-def test_the_whole_way_of_somebody_who_signs_in(chromium: Browser, idp: FakeIdp) -> None:
-    gateway = Served()
+@pytest.mark.parametrize("server", ["daphne", "uvicorn"])
+def test_the_whole_way_of_somebody_who_signs_in(chromium: Browser, idp: FakeIdp, server: str) -> None:
+    gateway = Served(LLM_GATEWAY_SERVER=server)
     gateway.environ |= {
         "LLM_GATEWAY_PUBLIC_URL": gateway.url,
         "LLM_GATEWAY_OIDC_ISSUER": idp.issuer,

@@ -30,9 +30,11 @@ def a_chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def an_operator(gateway: Served, chromium: Browser) -> Iterator[Page]:
-    """A page of somebody who has logged in. Fails on a script's error, a missing file, and any request to
-    another host."""
+def an_operator(
+    gateway: Served, chromium: Browser, name: str = "admin", password: str | None = None
+) -> Iterator[Page]:
+    """A page of somebody who has logged in: the first user, or another with his password. Fails on a
+    script's error, a missing file, and any request to another host."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, base_url=gateway.url)
     page = context.new_page()
     trouble: list[str] = []
@@ -40,8 +42,8 @@ def an_operator(gateway: Served, chromium: Browser) -> Iterator[Page]:
     page.on("response", lambda r: trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
     page.on("request", lambda r: trouble.append(r.url) if not _own(r.url, gateway.url) else None)
     page.goto("/admin/")
-    page.locator("[name=username]").fill("admin")
-    page.locator("[name=password]").fill(gateway.password)
+    page.locator("[name=username]").fill(name)
+    page.locator("[name=password]").fill(gateway.password if password is None else password)
     page.locator("form button[type=submit]").click()
     expect(page.get_by_text("Last changes")).to_be_visible()
     yield page
