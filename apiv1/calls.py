@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import ClassVar
 
 from msgspec import Struct
@@ -118,7 +119,7 @@ def _told(call: Call) -> Iterable[tuple[str, str]]:
     """Who was asked last, and what could not travel there."""
     record = call.record
     if record.provider:
-        yield "x-gateway-provider", _clean(record.provider)
+        yield "x-gateway-provider", _clean_name(record.provider)
     if record.cache:
         yield "x-gateway-cache", record.cache
     if record.attempts and record.attempts[-1].upstream_request_id:
@@ -126,6 +127,12 @@ def _told(call: Call) -> Iterable[tuple[str, str]]:
     # A strict route drops nothing: it refuses, and its refusal names the fields.
     if record.dropped and record.losses == "warn":
         yield "x-gateway-dropped", ", ".join(map(_clean, record.dropped))[:_MAX_DROPPED]
+
+
+@lru_cache(maxsize=1024)
+def _clean_name(text: str) -> str:
+    # Providers are few.
+    return _clean(text)
 
 
 def _clean(text: str) -> str:
