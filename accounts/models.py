@@ -16,7 +16,15 @@ from accounts.audit import AuditEntry
 from accounts.capture.redact import BadPatternError, check
 from accounts.capture.rows import Capture, CaptureCut
 from accounts.identities import Identity, SpentSignIn
-from accounts.ledger.rows import AttemptEntry, CredentialUse, LedgerCut, LedgerProcess, RequestEntry, UsageDay
+from accounts.ledger.rows import (
+    AttemptEntry,
+    CredentialUse,
+    LedgerCut,
+    LedgerProcess,
+    RequestEntry,
+    UsageDay,
+    UsageFold,
+)
 from accounts.tokens import ManagementToken
 
 __all__ = (
@@ -38,6 +46,7 @@ __all__ = (
     "Team",
     "TeamMember",
     "UsageDay",
+    "UsageFold",
     "validate_model_entries",
 )
 

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from accounts.apps import hasher
+from accounts.ledger.folding import fold_next
 from accounts.ledger.rows import AttemptEntry, RequestEntry, UsageDay
 from accounts.ledger.sums import KEY, SUMS, grouped
 from accounts.models import ApiKey, Budget, Limit, Team, TeamMember
@@ -142,6 +143,10 @@ def _ledger(cursor: Any, count: int) -> None:
     with connection.schema_editor() as editor:
         for model, index in indexes:
             editor.add_index(model, index)
+    cursor.execute(f"ANALYZE {UsageDay._meta.db_table}")
+    # As gateways do it in the background.
+    while fold_next():
+        continue
 
 
 def _insert(cursor: Any, table: str, count: int, columns: Mapping[str, str]) -> None:

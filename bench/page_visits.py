@@ -158,6 +158,7 @@ def others() -> Iterator[str]:
     )
     yield from map(reverse, ("admin:index", "live", "explain", "lint", "drill", "playground"))
     yield f"{reverse('explain')}?request={row.request_id}"
+    yield f"{reverse('explain')}?request={row.request_id}&revision=2"
     yield f"{reverse('explain')}?model={row.model}&key={row.key_id}"
     auto = reverse("admin:autocomplete")
     yield f"{auto}?app_label=accounts&model_name=limit&field_name=key&term=service"
@@ -183,6 +184,7 @@ def managed() -> Iterator[str]:
         yield f"{_BASE}{name}"
     for name in ("routes", "keys", "limits"):
         yield f"{_BASE}{name}?after=900&limit=200"
+    yield f"{_BASE}lint?skip=400&limit=200"
     yield f"{_BASE}requests/{row.request_id}"
     old = RequestEntry.objects.order_by("at")[1000].request_id
     for query in (

@@ -38,10 +38,12 @@ from accounts.ledger.admin_filters import (
 )
 from accounts.ledger.charge import anew, budgets, dollars, given_back, parts
 from accounts.ledger.lines import ENDING
-from accounts.ledger.rows import AttemptEntry, RequestEntry, UsageDay
+from accounts.ledger.rows import AttemptEntry, RequestEntry, UsageDay, UsageFold
+from accounts.ledger.sums import KEY, SUMS
 from accounts.ledger.usage import asked
 from accounts.ledger.words import attempt_cost, attempt_used, explain
 from accounts.rights import Action, may
+from accounts.scope import seen_by
 from accounts.sheets import MOST_ROWS, streamed
 
 # States of an attempt that a request is charged for.
@@ -251,6 +253,7 @@ class RequestAdmin(_Ledger):
 class UsageDayAdmin(_Ledger):
     """Sums of days."""
 
+    fields = (*KEY, *SUMS)
     list_display = (
         "day",
         "team",
@@ -310,7 +313,8 @@ class UsageDayAdmin(_Ledger):
             raise PermissionDenied
         self.tell_of_no_team(request)
         shared = {**self.admin_site.each_context(request), "opts": self.opts, "title": "Usage"}
-        more = usage_page.context(request, self.get_queryset(request))
+        folded = seen_by(request.user, UsageFold.objects.all())
+        more = usage_page.context(request, self.get_queryset(request), folded)
         return TemplateResponse(request, "admin/accounts/usageday/usage.html", {**shared, **more})
 
     def export_view(self, request: HttpRequest) -> HttpResponseBase:

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 
-from accounts.ledger.rows import AttemptEntry, LedgerCut, RequestEntry, UsageDay
+from accounts.ledger.rows import AttemptEntry, LedgerCut, RequestEntry, UsageDay, UsageFold
 
 # A deletion of so many rows is over before anybody waits for it, and no row comes into this process.
 BATCH = 1000
@@ -60,5 +60,8 @@ def delete(before: date, team_id: int = ALL) -> int:
 
 def delete_sums(team_id: int) -> int:
     """Delete a team's sums of days too: budgets in total of everybody then no longer know what it spent."""
-    count, _ = UsageDay.objects.filter(team_id=team_id).delete()
+    with transaction.atomic():
+        # In this order: who folds a day waits for the first.
+        count, _ = UsageDay.objects.filter(team_id=team_id).delete()
+        UsageFold.objects.filter(team_id=team_id).delete()
     return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -11,8 +11,16 @@ from django.db.models import BigIntegerField, Case, Count, F, Q, QuerySet, Sum, 
 from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
-from accounts.ledger.rows import AttemptEntry, LedgerCut, LedgerProcess, RequestEntry, UsageDay
-from accounts.ledger.sums import KEY, SUMS, Key, midnight, summed
+from accounts.ledger.folding import folded_days, without_keys
+from accounts.ledger.rows import (
+    AttemptEntry,
+    LedgerCut,
+    LedgerProcess,
+    RequestEntry,
+    UsageDay,
+    UsageFold,
+)
+from accounts.ledger.sums import FOLDED, KEY, SUMS, Key, midnight, summed
 
 # Longer than any call may last, and its process needs to be found dead.
 OVERDUE = timedelta(hours=1)
@@ -32,6 +40,7 @@ class Finding:
 def prove(since: date) -> Iterator[Finding]:
     """What differs in requests of days from `since` on. Each check is one pass within the database."""
     yield from _sums(since)
+    yield from _folded(since)
     requests = RequestEntry.objects.filter(at__gte=midnight(since))
     yield from _charges(requests)
     yield from _attempts(requests)
@@ -52,6 +61,25 @@ def _sums(since: date) -> Iterator[Finding]:
         told = [f"{name}: rows {rows}, sums {sums}" for name, rows, sums in pairs if rows != sums]
         if told:
             yield Finding("sums", f"{day} {whose[5]} {whose[6]} {whose[3]} {whose[4]}: {', '.join(told)}")
+
+
+def _folded(since: date) -> Iterator[Finding]:
+    """Sums without keys against those with keys, a day at a time."""
+    for day in folded_days(since):
+        rows = UsageFold.objects.filter(day=day).order_by().values(*FOLDED, *SUMS)
+        folded = {_whose(row): [row[name] for name in SUMS] for row in rows}
+        found = {_whose(row): [int(row[f"sum_{name}"]) for name in SUMS] for row in without_keys(day)}
+        for whose in sorted({*found, *folded}):
+            pairs = zip(SUMS, found.get(whose, _NONE), folded.get(whose, _NONE), strict=True)
+            told = [
+                f"{name}: sums {sums}, without keys {other}" for name, sums, other in pairs if sums != other
+            ]
+            if told:
+                yield Finding("folded", f"{day} {whose[4]} {whose[2]} {whose[3]}: {', '.join(told)}")
+
+
+def _whose(row: Mapping[str, Any]) -> Key:
+    return tuple(row[name] for name in FOLDED)
 
 
 def _kept(since: date) -> Iterator[tuple[Key, list[int]]]:

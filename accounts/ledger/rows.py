@@ -174,22 +174,13 @@ class CredentialUse(models.Model):
         return f"{self.credential_id}: {self.last_at}"
 
 
-class UsageDay(models.Model):
-    """Sums of the requests of one day (UTC) that have ended, for each key, model and provider. Changed in the
-    transaction that ends a request, and kept when requests are deleted.
+class _Sums(models.Model):
+    """What ended requests come to.
 
     `errors`: outcome error; `gone`: the client left; `unpriced`: cost unknown, and not in `cost`; `*_ms`
     are sums over all requests, `ttft_ms` over the `ttft_count` that had a first token. `ok_N`: how many ended
     well within N milliseconds, and not within the bound before it.
     """
-
-    day = models.DateField()
-    team_id = models.BigIntegerField()
-    team = models.CharField(max_length=100)
-    key_id = models.BigIntegerField()
-    key = models.CharField(max_length=16)
-    model = models.CharField(max_length=200)
-    provider = models.CharField(max_length=100, blank=True)
 
     requests = models.BigIntegerField(default=0)
     errors = models.BigIntegerField(default=0)
@@ -232,6 +223,22 @@ class UsageDay(models.Model):
     ok_more = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
+        abstract = True
+
+
+class UsageDay(_Sums):
+    """Sums of the requests of one day (UTC) that have ended, for each key, model and provider. Changed in the
+    transaction that ends a request, and kept when requests are deleted."""
+
+    day = models.DateField()
+    team_id = models.BigIntegerField()
+    team = models.CharField(max_length=100)
+    key_id = models.BigIntegerField()
+    key = models.CharField(max_length=16)
+    model = models.CharField(max_length=200)
+    provider = models.CharField(max_length=100, blank=True)
+
+    class Meta:
         verbose_name = "day of usage"
         verbose_name_plural = "days of usage"
         ordering = ("-day", "team", "key", "model", "provider")
@@ -247,6 +254,34 @@ class UsageDay(models.Model):
             models.Index(fields=("day",), name="usage_day_day"),
             models.Index(fields=("team_id", "day"), name="usage_day_team"),
             models.Index(fields=("key_id", "day"), name="usage_day_key"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.team} {self.model}"
+
+
+class UsageFold(_Sums):
+    """The same of days that are over, without keys: where a team has a hundred, a hundredth of the rows. Made
+    of UsageDay in the background, oldest day first; up to the last day that is here it has all of them."""
+
+    day = models.DateField()
+    team_id = models.BigIntegerField()
+    team = models.CharField(max_length=100)
+    model = models.CharField(max_length=200)
+    provider = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        verbose_name = "folded day of usage"
+        verbose_name_plural = "folded days of usage"
+        constraints = (
+            models.UniqueConstraint(
+                fields=("day", "team_id", "model", "provider", "team"), name="usage_fold_once"
+            ),
+        )
+        indexes = (
+            # As those of UsageDay.
+            models.Index(fields=("day",), name="usage_fold_day"),
+            models.Index(fields=("team_id", "day"), name="usage_fold_team"),
         )
 
     def __str__(self) -> str:

@@ -9,14 +9,16 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncDate
 
 from accounts.ledger.lines import ENDING
-from accounts.ledger.rows import ENDED, RequestEntry, UsageDay
+from accounts.ledger.rows import ENDED, RequestEntry, UsageDay, UsageFold
 
 # Columns that say whose a sum is.
 KEY = ("day", "team_id", "key_id", "model", "provider", "team", "key")
+# The same of sums without keys.
+FOLDED = ("day", "team_id", "model", "provider", "team")
 # What is summed.
 _SUMS = (
     "requests",
@@ -168,15 +170,40 @@ def add(more: Sums, less: Sums) -> None:
         kept = change.setdefault(key, [0] * len(SUMS))
         for place, amount in enumerate(amounts):
             kept[place] -= amount
-    table = UsageDay._meta.db_table
-    columns = (*KEY, *SUMS)
+    _put(UsageDay, KEY, change)
+    # Looked for after that was written: it waits for who folds a day, and who folds one waits for it.
+    until = folded_until()
+    if until is not None and any(key[0] <= until for key in change):
+        _put(UsageFold, FOLDED, _without_keys(change, until))
+
+
+def folded_until() -> date | None:
+    """The last day of which there are sums without keys; there are of all days before it. None: of no day."""
+    last: date | None = UsageFold.objects.aggregate(last=Max("day"))["last"]
+    return last
+
+
+def _without_keys(change: Sums, until: date) -> Sums:
+    found: Sums = {}
+    for key, amounts in change.items():
+        if key[0] <= until:
+            named = dict(zip(KEY, key, strict=True))
+            whose = tuple(named[name] for name in FOLDED)
+            found[whose] = list(map(operator.add, found.get(whose, [0] * len(SUMS)), amounts))
+    return found
+
+
+def _put(model: type[UsageDay | UsageFold], key: Sequence[str], change: Sums) -> None:
+    """Add to rows. `key`: the columns that the sums are by."""
+    table = model._meta.db_table
+    columns = (*key, *SUMS)
     # In one order everywhere, so that two processes never wait for each other.
-    rows = [(*key, *change[key]) for key in sorted(change)]
+    rows = [(*whose, *change[whose]) for whose in sorted(change)]
     one = f"({', '.join(['%s'] * len(columns))})"
     added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in SUMS)
     sql = (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([one] * len(rows))} "  # noqa: S608 - names of our own columns
-        f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {added}"
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {added}"
     )
     values = [
         connection.ops.adapt_datefield_value(value) if isinstance(value, date) else value

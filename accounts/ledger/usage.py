@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
+from django.core.exceptions import EmptyResultSet
+from django.db import connection
 from django.db.models import Max, QuerySet, Sum
 
-from accounts.ledger.rows import UsageDay
-from accounts.ledger.sums import BOUNDS, SPREAD, SUMS
+from accounts.ledger.rows import UsageDay, UsageFold
+from accounts.ledger.sums import BOUNDS, SPREAD, SUMS, folded_until
 
 # A year, and some days to compare with. More would be less than a pixel a day.
 MOST_DAYS = 400
@@ -29,6 +31,11 @@ GROUPS = {
 }
 # What groups are ordered and drawn by.
 MEASURES = ("cost", "tokens", "requests", "errors", "saved")
+
+
+Row = TypeVar("Row", UsageDay, UsageFold)
+# Rows of either; the days of one are none of another's.
+_Rows = QuerySet[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Asked:
         days = {"first": f"{self.first}", "last": f"{self.last}"}
         return {**days, "by": self.by, "measure": self.measure, **self.only}
 
-    def of(self, rows: QuerySet[UsageDay]) -> QuerySet[UsageDay]:
+    def of(self, rows: QuerySet[Row]) -> QuerySet[Row]:
         """The sums that are asked for."""
         columns = {GROUPS[name][0]: value for name, value in self.only.items()}
         return rows.filter(day__gte=self.first, day__lte=self.last, **columns)
@@ -127,33 +134,20 @@ class Usage:
     rest: Used | None
 
 
-def usage(wanted: Asked, rows: QuerySet[UsageDay]) -> Usage:
-    """What was used, of `rows` that one may see. Two passes over the sums of these days, the second of which
-    adds up no more than what it orders by; of the largest groups all is then added up. Blocks."""
-    chosen = wanted.of(rows)
-    sums = {f"sum_{name}": Sum(name) for name in SUMS}
-    by_day = {row["day"]: _sums(row) for row in chosen.order_by().values("day").annotate(**sums)}
+def usage(wanted: Asked, rows: QuerySet[UsageDay], folded: QuerySet[UsageFold]) -> Usage:
+    """What was used, of `rows` that one may see, and the same of `folded`, which is read where keys do not
+    matter. Two passes over the sums of these days, the second of which adds up no more than what it orders
+    by; of the largest groups all is then added up. Blocks."""
+    parts = _parts(wanted, rows, folded)
+    by_day = {
+        row["day"]: _sums(row)
+        for part in parts
+        for row in part.order_by().values("day").annotate(**_ALL_SUMS)
+    }
     total = _added(by_day.values())
     span = (wanted.first + timedelta(days=n) for n in range((wanted.last - wanted.first).days + 1))
     nothing = dict.fromkeys(SUMS, 0)
-    column, name = GROUPS[wanted.by]
-    parts = ("input_tokens", "output_tokens") if wanted.measure == "tokens" else (wanted.measure,)
-    size = reduce(operator.add, (Sum(part) for part in parts))
-    by_size = (
-        chosen.order_by()
-        .values(column)
-        .annotate(size=size, count=Sum("requests"))
-        .order_by("-size", "-count", column)
-    )
-    largest = [row[column] for row in by_size[:MOST_GROUPS]]
-    whole = chosen.filter(**{f"{column}__in": largest}).order_by().values(column)
-    found = {row[column]: row for row in whole.annotate(**sums, named=Max(name))}
-    groups = [
-        Used(str(found[each]["named"]) or "(none)", _sums(found[each]), str(each))
-        for each in largest
-        # One that was deleted in between is no more.
-        if each in found
-    ]
+    groups = _groups(wanted, [wanted.of(rows)] if wanted.by == "key" else parts)
     listed = _added(group.sums for group in groups)
     left = {name: total[name] - listed[name] for name in SUMS}
     return Usage(
@@ -162,6 +156,58 @@ def usage(wanted: Asked, rows: QuerySet[UsageDay]) -> Usage:
         groups,
         Used("All others", left) if left["requests"] else None,
     )
+
+
+def _parts(wanted: Asked, rows: QuerySet[UsageDay], folded: QuerySet[UsageFold]) -> list[_Rows]:
+    """The asked days, each in one of these. The last folded day only ever moves on, and what comes later of
+    days before it is added to both: so looked up once it is good for all of a page's queries."""
+    chosen, until = wanted.of(rows), folded_until()
+    if "key" in wanted.only or until is None or until < wanted.first:
+        return [chosen]
+    over = wanted.of(folded).filter(day__lte=until)
+    return [over, chosen.filter(day__gt=until)] if until < wanted.last else [over]
+
+
+def _groups(wanted: Asked, parts: Sequence[_Rows]) -> list[Used]:
+    """The largest, with all their sums."""
+    column, name = GROUPS[wanted.by]
+    largest = _largest(wanted, parts)
+    sums: dict[Any, dict[str, int]] = {}
+    names: dict[Any, str] = {}
+    for part in parts:
+        chosen = part.filter(**{f"{column}__in": largest}).order_by().values(column)
+        for row in chosen.annotate(**_ALL_SUMS, named=Max(name)):
+            group = row[column]
+            sums[group] = _added([sums[group], _sums(row)]) if group in sums else _sums(row)
+            names[group] = max(names.get(group, ""), str(row["named"]))
+    # One that was deleted in between is no more.
+    return [Used(names[each] or "(none)", sums[each], str(each)) for each in largest if each in sums]
+
+
+def _largest(wanted: Asked, parts: Sequence[_Rows]) -> list[Any]:
+    """What is grouped by, of the largest groups."""
+    column, _ = GROUPS[wanted.by]
+    summed = ("input_tokens", "output_tokens") if wanted.measure == "tokens" else (wanted.measure,)
+    size = reduce(operator.add, (Sum(name) for name in summed))
+    first, *others = (
+        part.order_by().values(column).annotate(size=size, asked=Sum("requests")) for part in parts
+    )
+    both = first.union(*others, all=True) if others else first
+    try:
+        inner, values = both.query.sql_with_params()
+    except EmptyResultSet:
+        # Of no team at all: Django asks nothing of a database then.
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {column} FROM ({inner}) AS parts GROUP BY {column} "  # noqa: S608 - Django's own SQL
+            f"ORDER BY SUM(size) DESC, SUM(asked) DESC, {column} LIMIT {MOST_GROUPS}",
+            values,
+        )
+        return [group for (group,) in cursor.fetchall()]
+
+
+_ALL_SUMS = {f"sum_{name}": Sum(name) for name in SUMS}
 
 
 def _sums(row: Mapping[str, Any]) -> dict[str, int]:

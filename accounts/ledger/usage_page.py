@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.ledger.charts import Chart, Series, bars, columns, curves
-from accounts.ledger.rows import UsageDay
+from accounts.ledger.rows import UsageDay, UsageFold
 from accounts.ledger.sums import BOUNDS
 from accounts.ledger.usage import GROUPS, MEASURES, MOST_DAYS, Asked, Usage, Used, asked, usage
 
@@ -20,10 +20,10 @@ _SPANS = (1, 7, 31, 92, 365)
 _TITLES = {"cost": "Cost", "tokens": "Tokens", "requests": "Requests", "errors": "Errors", "saved": "Saved"}
 
 
-def context(request: HttpRequest, rows: QuerySet[UsageDay]) -> dict[str, Any]:
-    """What the page shows of the rows that one may see."""
+def context(request: HttpRequest, rows: QuerySet[UsageDay], folded: QuerySet[UsageFold]) -> dict[str, Any]:
+    """What the page shows of the rows that one may see, with and without keys."""
     wanted = asked(request.GET.dict())
-    found = usage(wanted, rows)
+    found = usage(wanted, rows, folded)
     return {
         "asked": wanted,
         "most_days": MOST_DAYS,

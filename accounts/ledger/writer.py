@@ -6,13 +6,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
 
 from django.db import connections
 
 from accounts.ledger import keep
+from accounts.ledger.folding import fold_next
 from accounts.ledger.journal import Abandoned, Journal, abandoned
 from accounts.ledger.metrics import LedgerMetrics
 from accounts.ledger.sums import spent
@@ -62,6 +63,7 @@ class Writer:
         self._carried_at = time.monotonic()
         self._beat_at = 0.0
         self._kept: date | None = None
+        self._folded: date | None = None
 
     @property
     def lag(self) -> float:
@@ -120,6 +122,7 @@ class Writer:
             if due:
                 self._bury_the_silent()
                 self._beat_at = self._carried_at
+            self._fold()
             self._keep()
         except Exception as error:  # noqa: BLE001 - a background loop: whatever it is, calls go on
             self._census.forget()
@@ -181,6 +184,12 @@ class Writer:
         count = orphan(found.name)
         self._metrics.orphaned(count)
         logger.warning("a process has died: its journal is written, %d requests charged as reserved", count)
+
+    def _fold(self) -> None:
+        """Fold the days that are over: once a day, a day in each round."""
+        today = datetime.now(UTC).date()
+        if self._folded != today and not fold_next(today):
+            self._folded = today
 
     def _keep(self) -> None:
         """Delete what is too old: once a day, a batch in each round, so that writing does not wait."""

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ from prometheus_client import CollectorRegistry
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.ledger import watch
+from accounts.ledger.folding import folded_days
 from accounts.ledger.journal import Journal
 from accounts.ledger.metrics import LedgerMetrics
-from accounts.ledger.rows import LedgerProcess, RequestEntry, UsageDay
+from accounts.ledger.rows import LedgerProcess, RequestEntry, UsageDay, UsageFold
 from accounts.ledger.table import write
 from accounts.ledger.watch import SILENT_SECONDS, Census
 from accounts.ledger.writer import Writer
@@ -89,6 +90,19 @@ def test_what_is_said_is_in_the_database_a_moment_later_and_at_the_end(folder: P
     assert office.metric("requests_written_total") == 2
     assert LedgerProcess.objects.count() == 0
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("database")
+def test_days_that_are_over_are_folded_beside_the_writing(folder: Path) -> None:
+    now = datetime.now(UTC)
+    write([ending(f"req_{n}", at=(now - timedelta(days=n)).timestamp()) for n in range(6)], "p")
+    over = [now.date() - timedelta(days=n) for n in (5, 4, 3)]
+    with an_office(folder) as office:
+        until(lambda: list(folded_days()) == over)
+        # One that ends late is in what is folded.
+        office.say(ending("late", at=(now - timedelta(days=4)).timestamp()))
+        until(lambda: UsageFold.objects.get(day=over[1]).requests == 2)
+    assert list(folded_days()) == over
 
 
 @pytest.mark.usefixtures("database")

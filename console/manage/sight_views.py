@@ -12,7 +12,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.ledger.rows import UsageDay
+from accounts.ledger.rows import UsageDay, UsageFold
 from accounts.ledger.usage import GROUPS, MEASURES, Used, asked, usage
 from accounts.models import Team
 from accounts.rights import Action, may
@@ -102,7 +102,11 @@ class UsageView(ManageView):
         """Sums by day and by team, key, model or provider, of the teams that one may see. Costs are
         nano-dollars."""
         wanted = asked(request.query_params.dict())
-        found = usage(wanted, seen_by(request.user, UsageDay.objects.all()))
+        found = usage(
+            wanted,
+            seen_by(request.user, UsageDay.objects.all()),
+            seen_by(request.user, UsageFold.objects.all()),
+        )
         said = asdict(wanted)
         return Response(
             {

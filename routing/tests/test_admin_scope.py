@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from accounts.admin_base import TeamScoped
-from accounts.ledger.rows import RequestEntry, UsageDay
+from accounts.ledger.folding import fold_next
+from accounts.ledger.rows import RequestEntry, UsageDay, UsageFold
 from accounts.ledger.table import write
 from accounts.models import Team, TeamMember
 from accounts.rights import EVERY_TEAM
@@ -235,10 +237,16 @@ def test_chosen_rows_as_csv(seer: tuple[Client, set[str]]) -> None:
     assert found(answer.content.decode()) == seen
 
 
+@pytest.mark.parametrize("folded", [False, True])
 @pytest.mark.parametrize("name", TEAMS)
 @pytest.mark.parametrize("by", BY)
-def test_usage_of_one(seer: tuple[Client, set[str]], teams: dict[str, Team], name: str, by: str) -> None:
+def test_usage_of_one(
+    seer: tuple[Client, set[str]], teams: dict[str, Team], name: str, by: str, *, folded: bool
+) -> None:
     client, seen = seer
+    while folded and fold_next(timezone.now().date() + timedelta(days=9)):
+        continue
+    assert UsageFold.objects.exists() == folded
     for only in (f"team={teams[name].pk}", f"model=model-{name}", f"key={100 + teams[name].pk}"):
         answer = client.get(f"{USAGE}?by={by}&{only}")
         ((_, cost), *_) = answer.context["cards"]
