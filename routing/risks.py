@@ -20,7 +20,7 @@ _PRICES = ("input_price", "output_price", "cache_read_price", "cache_write_price
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row that changes: how it was and is to be, None for not at all, and all rows as they are to be.
-    `replaced`: its secret is another one."""
+    `replaced`: its secret is another one; `new_routes`: ids of those that are added with it."""
 
     was: Values | None
     now: Values | None
@@ -28,6 +28,7 @@ class Row:
     at: datetime
     number: int = 0
     replaced: bool = False
+    new_routes: frozenset[int] = frozenset()
 
     @property
     def added(self) -> bool:
@@ -85,6 +86,42 @@ def _of_default(row: Row) -> bool:
     return any(
         place.table == "route" and place.row in ids and values.get("pattern") == "*"
         for place, values in row.after.items()
+    )
+
+
+def _stands_before(row: Row) -> bool:
+    """A route begins to take calls that another one took. Those of `*` are for whoever names them."""
+    now = row.now
+    if now is None or not now["enabled"] or not (row.added or row.turned("enabled", on=True)):
+        return False
+    return any(
+        place.table == "route"
+        and place.row not in {row.number, *row.new_routes}
+        and other["enabled"]
+        and other["pattern"] != "*"
+        and _takes_from(now, other)
+        for place, other in row.after.items()
+    )
+
+
+def _takes_from(route: Values, other: Values) -> bool:
+    """As snapshots order them: the longer pattern first, then a team's own, then by priority."""
+    if len({route["team_id"], other["team_id"]} - {None}) > 1:
+        return False
+    if route["pattern"] == other["pattern"]:
+        first, second = ((each["team_id"] is None, -each["priority"]) for each in (route, other))
+        return first < second
+    return _within(route["pattern"], other["pattern"])
+
+
+def _led_here(row: Row) -> bool:
+    """A target of a route that was there begins to take calls."""
+    now = row.now
+    return (
+        now is not None
+        and _takes_calls(now)
+        and not _takes_calls(row.was)
+        and now["route_id"] not in row.new_routes
     )
 
 
@@ -214,7 +251,9 @@ RISKS: tuple[Risk, ...] = (
     Risk("routes", "route", "is for other names or teams", lambda row: row.differs("pattern", "team_id")),
     Risk("routes", "route", "goes before or after others", lambda row: row.differs("priority")),
     Risk("routes", "route", "takes what no other route does", _default),
+    Risk("routes", "route", "takes calls of another route", _stands_before),
     Risk("routes", "target", "takes calls no more, or elsewhere", _led_away),
+    Risk("routes", "target", "begins to take calls of a route that is there", _led_here),
     Risk("routes", "target", "is of the route that takes what no other does", _of_default),
     Risk("allowances", "limit", "is deleted or disabled", _off),
     Risk("allowances", "limit", "is raised", _more("amount")),
@@ -266,8 +305,11 @@ def risks(
     at: datetime,
 ) -> Iterable[tuple[str, Found]]:
     """Each risky change with its group."""
+    new = frozenset(
+        place.row for place, (was, _) in changed.items() if place.table == "route" and was is None
+    )
     for place, (was, now) in sorted(changed.items(), key=lambda each: each[0]):
-        row = Row(was, now, after, at, place.row, place in replaced)
+        row = Row(was, now, after, at, place.row, place in replaced, new)
         for risk in RISKS:
             if risk.table == place.table and risk.found(row):
                 yield risk.group, Found(place, risk.words)

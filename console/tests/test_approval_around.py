@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -25,16 +27,17 @@ from console.tests.risky import (
 )
 from console.tests.test_manage_access import ask, bearer, member
 from providers.models import CatalogueModel, Provider
-from routing.approval_gate import Leave
+from routing.approval_gate import Leave, NeedsApprovalError
 from routing.approvals import approve, asked
 from routing.history import mark_what_stands
 from routing.models import Route, Target
 from routing.models_approvals import Approval
 from routing.models_drafts import Draft, DraftRow
 from routing.models_history import RowVersion
-from routing.revisions import latest, publish
+from routing.revisions import hold, latest, publish
 from routing.risks import groups_named
 from routing.tests.admin_pages import act, browser, form_of, page
+from tests.support.rows import make_route
 
 ROLES = ("operator", "key manager", "owner")
 
@@ -163,6 +166,60 @@ def test_what_was_there_before_is_not_the_browsers_to_say(second: User) -> None:
     said = {"capabilities": '["vision"]', "initial-capabilities": '["vision"]'}
     post(owner, "providers_cataloguemodel_change", CatalogueModel.objects.get(name="gpt-4o").pk, **said)
     assert latest() == 3, "it was saved and not published"
+
+
+def held(change: Callable[[], object]) -> bool:
+    """Whether it takes somebody else. What does not is taken back too."""
+    with transaction.atomic():
+        hold()
+        change()
+        try:
+            publish("ann", "tried")
+        except NeedsApprovalError:
+            return True
+        finally:
+            transaction.set_rollback(True)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("pattern", "more", "risky"),
+    [
+        ("gpt-4o", {}, True),
+        ("gpt-4*", {}, True),
+        ("gpt-*", {"priority": 1}, True),
+        ("gpt-*", {"priority": -1}, False),
+        ("gpt-4o", {"enabled": False}, False),
+        ("g*", {}, False),
+        ("o3", {}, False),
+        ("claude-*", {}, False),
+    ],
+)
+def test_a_route_that_stands_before_another(
+    world: None, pattern: str, more: dict[str, Any], risky: bool
+) -> None:
+    """It leads calls elsewhere without touching the route that had them."""
+    provider, crew = Provider.objects.get(name="spare"), Team.objects.get(name="crew")
+    assert held(lambda: make_route(pattern, provider, name="new", **more)) is risky
+    # A team's own goes first, whatever its priority.
+    own = risky or "priority" in more
+    assert held(lambda: make_route(pattern, provider, name="new", team=crew, **more)) is own
+
+
+def test_a_route_that_is_enabled_or_gets_another_target(world: None) -> None:
+    provider = Provider.objects.get(name="spare")
+    quiet = make_route("gpt-4o", provider, enabled=False)
+    # Of two that are new neither takes anything from the other.
+    make_route("new-*", provider)
+    make_route("new-1", provider)
+    publish("ann", "routes")
+    assert held(lambda: Route.objects.filter(pk=quiet.pk).update(enabled=True))
+    route = Route.objects.get(pattern="gpt-*")
+    assert held(lambda: Target.objects.create(route=route, provider=provider, upstream_model="cheap"))
+    late = Target.objects.create(route=route, provider=provider, upstream_model="cheap", weight=0)
+    Target.objects.create(route=route, provider=provider, upstream_model="late", after=["outage"])
+    publish("ann", "targets")
+    assert held(lambda: Target.objects.filter(pk=late.pk).update(weight=1))
 
 
 def test_keys_that_are_issued_or_rotated_work_with_the_approval(client: Client, second: User) -> None:
