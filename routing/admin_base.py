@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.admin_base import BoundedLookups
 from accounts.sheets import lines
+from routing.draft_mode import offered
 from routing.freeze import freeze_words, refuse_while_frozen
 from routing.lint_now import tell
 from routing.revisions import Change, hold, publish
@@ -70,8 +71,9 @@ class Published(BoundedLookups):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
+        more = {"into_drafts": offered(request), **(extra_context or {})}
         with one_revision(request):
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            return super().changeform_view(request, object_id, form_url, more)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         with one_revision(request):

@@ -83,28 +83,26 @@ def looked_at(draft: Draft) -> Iterator[Laid]:
 
 
 @contextmanager
-def drafting(draft: Draft) -> Iterator[None]:
-    """Whatever changes the tables within it changes the draft instead. Raises DraftError."""
+def drafting(draft: Draft, *, published: bool = False) -> Iterator[None]:
+    """Whatever changes the tables within it changes the draft instead. With `published` the tables are as
+    they are, and what is changed of them is added to what the draft holds. Raises DraftError."""
     with transaction.atomic():
         hold()
         draft.refresh_from_db()
         if not draft.standing:
             raise DraftError([f"The draft {draft} is {draft.get_state_display()}: it cannot be edited."])
         with transaction.atomic(), only_tried():
-            laid = lay(draft)
+            laid = Laid({}, standing_rows()) if published else lay(draft)
             yield
             kept = _caught(laid)
             transaction.set_rollback(True)
-        keep(draft, kept)
+        keep(draft, _added(_held(draft), kept) if published else kept)
 
 
 def keep(draft: Draft, kept: Mapping[Place, Kept]) -> None:
     """Let a draft hold these rows and no others; an approval that was asked for is void by it. Within the
     caller's transaction, which holds."""
-    before = {
-        Place(row.table, row.row): Kept(row.base, row.values, row.sealed, row.destination)
-        for row in draft.rows.all()
-    }
+    before = _held(draft)
     touched = sorted(
         place for place in before.keys() | kept.keys() if _meant(before.get(place)) != _meant(kept.get(place))
     )
@@ -120,6 +118,30 @@ def keep(draft: Draft, kept: Mapping[Place, Kept]) -> None:
     names = states_of(kept)
     told = {name(place, *names, *states_of(before)): "edited" for place in touched[:50]}
     entry(f"draft {draft}", "changed", {**told, "objects": [len(before), len(kept)]}).save()
+
+
+def _held(draft: Draft) -> dict[Place, Kept]:
+    return {
+        Place(row.table, row.row): Kept(row.base, row.values, row.sealed, row.destination)
+        for row in draft.rows.all()
+    }
+
+
+def _added(held: Mapping[Place, Kept], edit: Mapping[Place, Kept]) -> dict[Place, Kept]:
+    """What a draft holds, and over it what an edit of the published rows changes: of a row the columns that
+    differ, so that the rest of what the draft says of it stays."""
+    added = dict(held)
+    for place, new in edit.items():
+        old = held.get(place)
+        if old is None or old.base is None or old.values is None or new.base is None or new.values is None:
+            added[place] = new
+            continue
+        changed = {key for key, value in new.values.items() if new.base.get(key) != value}
+        base = {**old.base, **{key: new.base.get(key) for key in changed}}
+        values = {**old.values, **{key: new.values[key] for key in changed}}
+        secret = (new if new.sealed else old)[2:]
+        added[place] = Kept(base, values, *secret)
+    return added
 
 
 def touch(draft: Draft, editor: int | None = None) -> None:
