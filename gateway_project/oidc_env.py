@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from environ import Env
-
 from console.oidc.settings import OidcSettings, is_safe_url
 
 NAMES = (
@@ -15,6 +13,7 @@ NAMES = (
     "OIDC_GROUPS_CLAIM",
     "OIDC_ISSUER",
     "OIDC_LABEL",
+    "OIDC_LOGOUT",
     "OIDC_ONLY",
     "OIDC_ROLES",
     "OIDC_SCOPES",
@@ -51,7 +50,8 @@ def oidc_settings(
         scopes=scopes,
         groups_claim=said["OIDC_GROUPS_CLAIM"] or "groups",
         roles=_roles(said["OIDC_ROLES"], wrong),
-        only=said["OIDC_ONLY"].lower() in Env.BOOLEAN_TRUE_STRINGS,
+        only=said["OIDC_ONLY"].lower() == "true",
+        logout=said["OIDC_LOGOUT"].lower() == "true",
     )
 
 
@@ -61,8 +61,9 @@ def _check(said: Mapping[str, str], wrong: _Wrong) -> None:
         wrong("OIDC_ISSUER", "not an https:// URL without a query")
     if not said["OIDC_CLIENT_ID"]:
         wrong("OIDC_CLIENT_ID", "single sign-on needs it")
-    if said["OIDC_ONLY"].lower() not in ("", "true", "false"):
-        wrong("OIDC_ONLY", "neither true nor false")
+    for name in ("OIDC_ONLY", "OIDC_LOGOUT"):
+        if said[name].lower() not in ("", "true", "false"):
+            wrong(name, "neither true nor false")
     scopes = said["OIDC_SCOPES"]
     if scopes and (not _SCOPES.fullmatch(scopes) or "openid" not in scopes.split()):
         wrong("OIDC_SCOPES", "expected names with spaces between, openid among them")

@@ -31,13 +31,15 @@ AGAIN_SECONDS = 30.0
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """What of the discovery document is used. `basic`: the client's secret goes as HTTP Basic, else in the
-    form. `names_itself`: each of its answers says who it is (RFC 9207)."""
+    form. `names_itself`: each of its answers says who it is (RFC 9207). `end_session`: where somebody logs
+    out of it; "" for nowhere."""
 
     authorization: str
     token: str
     keys: str
     basic: bool
     names_itself: bool
+    end_session: str
 
 
 class IdentityProvider:
@@ -135,6 +137,7 @@ class IdentityProvider:
         endpoints = [str(document.get(name, "")) for name in names]
         if not all(map(is_safe_url, endpoints)):
             raise UnavailableError("identity provider: an endpoint is missing or not HTTPS")
+        end = document.get("end_session_endpoint")
         ways = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
         return Metadata(
             authorization=endpoints[0],
@@ -142,4 +145,6 @@ class IdentityProvider:
             keys=endpoints[2],
             basic=not isinstance(ways, list) or "client_secret_basic" in ways,
             names_itself=document.get("authorization_response_iss_parameter_supported") is True,
+            # It is no part of signing in, which goes on without it.
+            end_session=str(end) if is_safe_url(end) else "",
         )

@@ -14,7 +14,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 class OidcSettings:
     """`public_url`: where browsers reach this gateway. `secret`: None for a public client. `label`: what the
     button says. `roles`: of each group at the identity provider the Django groups that it gives. `only`:
-    whether passwords are switched off."""
+    whether passwords are switched off. `logout`: whether logging out here does so at the provider, too."""
 
     issuer: str
     client_id: str
@@ -25,6 +25,7 @@ class OidcSettings:
     groups_claim: str
     roles: Mapping[str, frozenset[str]]
     only: bool
+    logout: bool
 
 
 def is_safe_url(url: object) -> bool:

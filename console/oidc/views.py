@@ -1,4 +1,5 @@
-"""The pages of single sign-on: the login page with its button, the way to the identity provider, and back."""
+"""The pages of single sign-on: the login page with its button, the way to the identity provider and back, and
+logging out."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from axes.handlers.proxy import AxesProxyHandler
 from axes.helpers import get_lockout_response
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth import login
+from django.contrib.auth import BACKEND_SESSION_KEY, login
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_login_failed
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -26,8 +27,8 @@ from django.views.decorators.http import require_GET
 from accounts.audit import entry
 from accounts.audit_access import SIGN_ON
 from console.apps import ConsoleConfig
-from console.oidc import backend
-from console.oidc.errors import RefusedError, SignInError
+from console.oidc import backend, farewell
+from console.oidc.errors import RefusedError, SignInError, UnavailableError
 from console.oidc.id_token import Expected, read
 from console.oidc.identity_provider import IdentityProvider
 from console.oidc.people import admit
@@ -101,7 +102,9 @@ def callback(request: HttpRequest) -> HttpResponseBase:
             # Anybody can make a browser come here with anything, so it counts against nobody.
             raise _StrayError("no sign-in of this browser waits for this answer")
         code = _code(request, provider)
-        login(request, _known(provider, trip, code), backend=backend.PATH)
+        user, token = _known(provider, trip, code)
+        login(request, user, backend=backend.PATH)
+        farewell.remember(request, token, provider.settings)
         # A moment and no span: each write to a session would begin its time anew, and whoever has left the
         # identity provider could stay for ever.
         age = timedelta(seconds=request.session.get_session_cookie_age())
@@ -115,6 +118,29 @@ def callback(request: HttpRequest) -> HttpResponseBase:
     if kept_trip(request) is not None:
         forget(response)
     return response
+
+
+@never_cache
+def logout_page(request: HttpRequest) -> HttpResponseBase:
+    """Django's. Who came by the identity provider is sent there afterwards, where that is wanted; whatever
+    becomes of it there, the session here is over."""
+    provider = sign_in()
+    came_by_it = request.session.get(BACKEND_SESSION_KEY) == backend.PATH
+    hint = farewell.remembered(request)
+    response = cast(HttpResponse, admin.site.logout(request))
+    if provider is None or not provider.settings.logout or not came_by_it or request.method != "POST":
+        return response
+    try:
+        there = farewell.address(provider.metadata(), provider.settings, hint)
+    except UnavailableError as error:
+        logger.warning("single sign-on: nobody is logged out at the provider: %s", error.reason)
+        return response
+    if not there:
+        return response
+    # A page and no redirect: the pages' policy lets a form lead to this gateway alone.
+    page = render(request, "admin/console/signed_out.html", {"next": there, "label": provider.settings.label})
+    page.headers["Referrer-Policy"] = "no-referrer"
+    return page
 
 
 class _StrayError(SignInError):
@@ -135,13 +161,14 @@ def _code(request: HttpRequest, provider: IdentityProvider) -> str:
     return code
 
 
-def _known(provider: IdentityProvider, trip: Trip, code: str) -> User:
+def _known(provider: IdentityProvider, trip: Trip, code: str) -> tuple[User, str]:
+    """Who it is, and the token that says so."""
     settings = provider.settings
     token = provider.redeem(code, trip.verifier, redirect_uri(settings))
     expected = Expected(settings.issuer, settings.client_id, trip.nonce)
     claims = read(token, provider.keys, expected, time.time())
     trip.spend()
-    return admit(claims, settings)
+    return admit(claims, settings), token
 
 
 def _guarded(

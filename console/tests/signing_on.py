@@ -52,6 +52,7 @@ def signing_on(idp: FakeIdp, clock: Hands, **changed: Any) -> Iterator[IdentityP
         groups_claim="groups",
         roles=ROLES,
         only=False,
+        logout=False,
     )
     settings = replace(settings, **changed)
     make_roles()

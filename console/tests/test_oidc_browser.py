@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browsing import a_chromium
 from tests.support.fake_idp import CLIENT, SECRET, FakeIdp, a_fake_idp
@@ -26,6 +26,7 @@ def idp() -> Iterator[FakeIdp]:
     with a_fake_idp() as fake:
         # By a name, which is another site than the gateway's address.
         fake.host, fake.asks = "localhost", True
+        fake.document = {"end_session_endpoint": f"{fake.issuer}/logout"}
         yield fake
 
 
@@ -39,6 +40,7 @@ def test_the_whole_way_of_somebody_who_signs_in(chromium: Browser, idp: FakeIdp,
         "LLM_GATEWAY_OIDC_CLIENT_SECRET": SECRET,
         "LLM_GATEWAY_OIDC_LABEL": "Example",
         "LLM_GATEWAY_OIDC_ROLES": "crew=owner",
+        "LLM_GATEWAY_OIDC_LOGOUT": "true",
     }
     with gateway:
         page = chromium.new_page(base_url=gateway.url)
@@ -58,6 +60,13 @@ def test_the_whole_way_of_somebody_who_signs_in(chromium: Browser, idp: FakeIdp,
         kept = {each["name"]: each["sameSite"] for each in page.context.cookies()}
         assert kept["gateway_session"] == "Strict"
         assert "gateway_sign_in" not in kept
+        # Out of both, by a page of the provider, and back.
+        _log_out(page)
+        page.get_by_role("link", name="Continue").click()
+        page.wait_for_url("**/admin/login/")
+        page.goto("/admin/lint/")
+        expect(page.get_by_role("link", name="Sign in with Example")).to_be_visible()
+        assert idp.asked["/logout"] == 1
         assert trouble == []
         # Who has no group is told so, on a page of this gateway.
         idp.person |= {"sub": "2", "groups": []}
@@ -68,3 +77,8 @@ def test_the_whole_way_of_somebody_who_signs_in(chromium: Browser, idp: FakeIdp,
         expect(stranger.get_by_role("alert")).to_contain_text("None of your groups has a role here")
         stranger.get_by_role("link", name="Back to the login page").click()
         expect(stranger.locator("[name=password]")).to_be_visible()
+
+
+def _log_out(page: Page) -> None:
+    """By the menu at the user's name."""
+    page.locator("form[action='/admin/logout/'] button").first.dispatch_event("click")

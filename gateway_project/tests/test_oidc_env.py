@@ -38,6 +38,7 @@ def test_what_is_needed_and_what_is_said_for_the_rest(tmp_path: Path) -> None:
         groups_claim="groups",
         roles={"cn=heads,dc=example": frozenset({"owner"}), "crew": frozenset({"viewer", "operator"})},
         only=False,
+        logout=False,
     )
 
 

@@ -126,6 +126,9 @@ class FakeIdp:
             self._codes[code] = given
             back = {"code": code, "state": given["state"], **self.answer}
             return f"{given['redirect_uri']}?{urlencode(back)}"
+        if path == "/logout":
+            known = given.get("client_id") == CLIENT and "id_token_hint" in given
+            return given["post_logout_redirect_uri"] if known else (400, {})
         if path == "/token" and method == "POST":
             return self._redeemed(given, authorization)
         return 404, {}
