@@ -29,6 +29,11 @@ test: venv-dev ## run all tests, with a real Valkey, PostgreSQL, Chromium and Pr
 	$(call step,tests)
 	@$(PY) -m pytest $(BESIDE) $(ARGS)
 
+.PHONY: screenshots
+screenshots: venv-dev ## take the pictures of the admin in docs/images anew
+	@scripts/browser.sh
+	@$(PY) -m scripts.screenshots
+
 .PHONY: check
 check: lint types imports migrations deploy-check test ## everything that must hold before a change lands
 

@@ -49,9 +49,10 @@ class PublishedProviderAdmin(ProviderAdmin, Published, CsvExport):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         return providers_with_use(super().get_queryset(request))
 
-    @admin.display(description="Last used")
-    def last_used(self, obj: Any) -> str:
-        return moment(obj.last_used)
+    @admin.display(description="Secret last used", empty_value="-")
+    def last_used(self, obj: Any) -> str | None:
+        """Empty where it has none."""
+        return moment(obj.last_used) if obj.last_used is not None or obj.usable else None
 
     def has_test_permission(self, request: HttpRequest, _obj: object = None) -> bool:
         return may(request.user, Action.TEST_PROVIDER)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from accounts.audit import REPLACED, AuditEntry, differences, entry
-from routing.history import SECRET, Recorded
-from routing.row_names import name
+from routing.history import SECRET, Recorded, State
+from routing.row_names import name, named
 
 # Addresses of webhooks are secrets of whoever listens there.
 HIDDEN = frozenset({"digest", "webhook_url"}).union(*SECRET.values())
@@ -40,7 +40,11 @@ def _of_rows(recorded: Recorded) -> Iterable[AuditEntry]:
             changes["secret"] = REPLACED
         # Else only the columns are others: a newer version has added one.
         if changes or action != "changed":
-            yield entry(name(place, *states), action, changes)
+            yield entry(name(place, *states), action, named(changes, recorded.now, _before(recorded)))
+
+
+def _before(recorded: Recorded) -> State:
+    return {place: was for place, (was, _) in recorded.changed.items() if was is not None}
 
 
 def _of_summary(summary: Sequence[dict[str, Any]]) -> Iterable[AuditEntry]:

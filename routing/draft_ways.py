@@ -24,7 +24,7 @@ from routing.models_approvals import ASKED, WITHDRAWN
 from routing.models_drafts import DROPPED, OPEN, PUBLISHED, Draft, DraftRow
 from routing.rehearsal import Rehearsal
 from routing.revisions import Change, describe, hold, latest, publish
-from routing.row_names import name
+from routing.row_names import name, named
 from routing.snapshot import Snapshot
 from routing.standing import MARK, standing_rows
 
@@ -179,10 +179,10 @@ def words_of(clash: Clash, *states: State) -> str:
     if clash.column in _UNSAID:
         return f"{what}: {clash.column} was changed meanwhile too."
     if clash.column:
-        return (
-            f"{what}: {clash.column} was {clash.was!r}, is {clash.theirs!r} since, "
-            f"and the draft says {clash.mine!r}."
-        )
+        ((column, (was, theirs, mine)),) = named(
+            {clash.column: [clash.was, clash.theirs, clash.mine]}, *states
+        ).items()
+        return f"{what}: {column} was {was!r}, is {theirs!r} since, and the draft says {mine!r}."
     if clash.theirs is None:
         return f"{what} was deleted meanwhile, and the draft changes it."
     return f"{what} was changed meanwhile, and the draft deletes or adds it."
@@ -278,7 +278,8 @@ def _change(place: Place, now: State, result: State) -> Change:
         fields["secret"] = "entered" if was is None else "replaced"
     if (was or {}).get("webhook_url") != values.get("webhook_url"):
         fields["webhook_url"] = "replaced"
-    return {"object": what, "action": "added" if was is None else "changed", "fields": fields}
+    action = "added" if was is None else "changed"
+    return {"object": what, "action": action, "fields": named(fields, result, now)}
 
 
 def _strangers(laid: Laid, result: State) -> list[str]:

@@ -17,7 +17,7 @@ from providers.models import Credential, Provider
 from routing.history import SECRET, STEERING, Place, State, Values, before_and_after, made, present, state_at
 from routing.models import OwnedObject, Route, check_targets
 from routing.revisions import Change, hold, publish
-from routing.row_names import name
+from routing.row_names import name, named
 
 # What stays as it is whatever is taken back: a key that was revoked was revoked for a reason, and a key that
 # was deleted is in somebody's hands. A secret stays, so its ending does. And what follows the environment is
@@ -235,7 +235,7 @@ def _change(place: Place, was: Values | None, values: Values | None, names: Stat
         if key not in hidden and before.get(key) != value
     }
     action = "added" if was is None else "changed"
-    return {"object": name(place, {place: values}, names), "action": action, "fields": fields}
+    return {"object": name(place, {place: values}, names), "action": action, "fields": named(fields, names)}
 
 
 def _check(outcome: Outcome) -> None:

@@ -10,12 +10,15 @@ from django.contrib.auth.models import User
 from accounts.audit import AuditEntry
 from providers.apps import vault
 from providers.models import Credential, Provider
-from routing.draft_ways import publish_draft, seen
+from routing.draft_ways import decide, publish_draft, seen
+from routing.drafts import DraftError
+from routing.history import Place
 from routing.measures import begin as begin_measure
 from routing.models import Measure, Route
 from routing.models_approvals import ASKED, VOID, Approval
 from routing.models_drafts import Draft
 from routing.revisions import latest, publish
+from routing.rewind import undo
 from routing.tests.admin_pages import browser, errors_of, form_of, page
 from tests.support.rows import SECRET, make_provider, make_route, make_staff
 
@@ -164,3 +167,24 @@ def test_a_freeze_holds_up_publishing_and_not_this(boss: Any, route: Route) -> N
     into(boss, "routing_route_change", route.pk, tries=3)
     assert Draft.objects.get().rows.count() == 1
     assert latest() == 2
+
+
+def test_what_something_refers_to_is_told_by_its_name(boss: Any, route: Route) -> None:
+    """In the draft, in a clash, in the audit log and on the way back."""
+    other, third = make_provider("other"), make_provider("third")
+    publish("olga", "second")
+    into(boss, "routing_route_change", route.pk, **{"targets-0-provider": other.pk})
+    draft = Draft.objects.get()
+    assert "provider: 'openai' -> 'other'" in seen(draft).lines[0]
+    route.targets.update(provider=third)
+    publish("olga", "third")
+    with pytest.raises(
+        DraftError, match="provider was 'openai', is 'third' since, and the draft says 'other'"
+    ):
+        publish_draft(draft, None, "")
+    decide(draft, Place("target", route.targets.get().pk), mine=True)
+    number = publish_draft(draft, None, "")
+    (row,) = AuditEntry.objects.filter(revision=number)
+    assert row.changes == {"provider": ["third", "other"]}
+    back = undo(number, "olga")
+    assert back.changes[0]["fields"] == {"provider": ["other", "third"]}
