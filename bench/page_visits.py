@@ -53,6 +53,7 @@ class Visit:
 
 def lists() -> Iterator[str]:
     """Every list of the admin: plain, a page far down, by each of its columns, and searched."""
+    admin.autodiscover()
     for model, page in sorted(admin.site._registry.items(), key=lambda pair: pair[0]._meta.label):
         address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
         yield address

@@ -31,7 +31,7 @@ class Costs:
     ledger_us: float = 34.0
     # Of memory, for a stream that is open.
     stream_bytes: float = 31 * 1024
-    idle_bytes: float = 125 * 1024 * 1024
+    idle_bytes: float = 101 * 1024 * 1024
     # On disk, with indexes, for a call with one attempt.
     row_bytes: float = 830.0
 

@@ -1,16 +1,18 @@
-"""The ASGI application: the lean door for the API, the stock Django stack for everything else."""
+"""The ASGI application: the lean door for the API, the stock Django stack for everything else, which
+is loaded when it is first needed."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import django
 from django.conf import settings  # noqa: TID251 - the composition root hands them in
-from django.core.asgi import get_asgi_application
 
 # Before anything that imports a model: this is what makes the apps ready.
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
+from gateway_project.pages import Pages  # noqa: E402 - see above
 from gateway_project.sockets import sockets  # noqa: E402 - see above
 from gateway_project.wiring import Gateway  # noqa: E402 - as above
 
@@ -27,11 +29,11 @@ class Application:
     def __init__(
         self,
         gateway: Gateway,
-        django: Callable[..., Awaitable[None]],
+        pages: Callable[..., Awaitable[None]],
         sockets: Callable[..., Awaitable[None]],
     ) -> None:
         self.gateway = gateway
-        self._django = django
+        self._pages = pages
         self._sockets = sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,7 +44,7 @@ class Application:
                 await self.gateway.door(scope, receive, send)
                 return
             scope.setdefault("state", {})["services"] = self.gateway.services
-            await self._django(scope, receive, send)
+            await self._pages(scope, receive, send)
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         else:
@@ -61,6 +63,4 @@ class Application:
 
 
 _gateway = Gateway(settings.GATEWAY, sink=settings.LOG_SINK)
-application = Application(
-    _gateway, django_application, sockets(_gateway.realtime, settings.CSRF_TRUSTED_ORIGINS)
-)
+application = Application(_gateway, Pages(), sockets(_gateway.realtime, settings.CSRF_TRUSTED_ORIGINS))

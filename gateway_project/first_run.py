@@ -9,7 +9,6 @@ import secrets
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from urllib.error import URLError
 
 import structlog
@@ -19,12 +18,12 @@ from django.db import OperationalError, connection
 
 from accounts.apps import hasher
 from console.oidc.roles_check import what_is_wrong
+from gateway_project.beginnings import ADMIN, DatabaseUnavailableError, Outcome
 from gateway_project.config import Config
 from providers.apps import vault
 from providers.models import Credential
 from routing.seed import ProviderSeed, SeedConfig, seed
 
-ADMIN = "admin"
 # A database beside us in a compose file needs some seconds to come up. Who needs longer is waited for while
 # the gateway listens already.
 _PATIENCE = 10.0
@@ -33,21 +32,6 @@ _LOCK = 0x6C6C6D67
 # Nobody notices so long at a start.
 _LOCK_SECONDS = 0.2
 _OLLAMA_SECONDS = 0.7
-
-
-class DatabaseUnavailableError(Exception):
-    """The database did not answer in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What this start made: None where it was there already or came from the environment. `model`: one that
-    will answer; None where no provider is set up."""
-
-    first: bool
-    key: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-    model: str | None = None
 
 
 def prepare(config: Config, say: Callable[[str], None]) -> Outcome:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import structlog
 from django.db.utils import DatabaseError
 
+from gateway_project.beginnings import DatabaseUnavailableError, Outcome
 from gateway_project.config import Config
-from gateway_project.first_run import DatabaseUnavailableError, Outcome, prepare
+from gateway_project.first_run import prepare
 from routing.configfile import ConfigError
 
 # What was wrong with the configuration or the tables may be put right by somebody else.

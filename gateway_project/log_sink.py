@@ -80,6 +80,12 @@ class Sink(io.TextIOBase):
         finally:
             self._hurry.clear()
 
+    def forked(self) -> None:
+        """In a child process: begin anew. What waits is the parent's to write, and so was the thread."""
+        self._lines.clear()
+        self._some, self._hurry = threading.Event(), threading.Event()
+        self._writing, self._thread, self._starting = False, None, threading.Lock()
+
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:

@@ -1,4 +1,5 @@
-"""What Prometheus reads: django-prometheus's page, behind a token where one is configured."""
+"""What Prometheus reads: django-prometheus's page, behind a token where one is configured, at an address that
+is resolved without the others."""
 
 from __future__ import annotations
 
@@ -6,7 +7,10 @@ import hmac
 
 from django.conf import settings  # noqa: TID251 - the token is a setting of this very address
 from django.http import HttpRequest, HttpResponse
+from django.utils.deprecation import MiddlewareMixin
 from django_prometheus.exports import ExportToDjangoView
+
+ADDRESS = "/metrics"
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -18,3 +22,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
             return HttpResponse(status=401, headers={"WWW-Authenticate": "Bearer"})
     page: HttpResponse = ExportToDjangoView(request)
     return page
+
+
+class OwnAddresses(MiddlewareMixin):
+    """Has the metrics resolved by a list of their own. The admin's would load all of its pages."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        if request.path_info == ADDRESS:
+            request.urlconf = "gateway_project.scrape_urls"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gateway_project.beginnings import ADMIN, Outcome
 from gateway_project.config import Config
-from gateway_project.first_run import ADMIN, Outcome
 
 _KEY = "$LLM_GATEWAY_KEY"
 

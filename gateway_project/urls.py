@@ -10,8 +10,10 @@ from console.drill_page import drill_page
 from console.explain_page import explain_json, explain_page
 from console.live_page import live_end, live_measure, live_page
 from console.playground import playground_end, playground_key, playground_page, playground_request
-from gateway_project.scrape import metrics
 from routing.admin_lint import lint_page
+
+# Here and not when the apps are loaded: whoever serves no page holds none.
+admin.autodiscover()
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -29,6 +31,6 @@ urlpatterns = [
     path("admin/", include("console.oidc.urls")),
     path("admin/", admin.site.urls),
     path("manage/v1/", include("console.manage.urls")),
-    path("metrics", metrics),
+    path("", include("gateway_project.scrape_urls")),
     path("", include("apiv1.urls")),
 ]

@@ -106,6 +106,7 @@ def test_sums_of_days_are_found_by_day(team: str) -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_choices_of_filters_are_of_a_week_found_by_its_days() -> None:
+    admin.autodiscover()
     user = User.objects.create_superuser("root")
     request = RequestFactory().get("/")
     request.user = user

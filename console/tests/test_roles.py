@@ -154,6 +154,7 @@ def asking(user: User) -> Any:
 
 def pages() -> dict[str, Any]:
     """Of each table its page, or the page that it stands on."""
+    admin.autodiscover()
     found: dict[str, Any] = {}
     for model, own in admin.site._registry.items():
         found[model._meta.label_lower] = own

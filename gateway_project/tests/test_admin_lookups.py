@@ -21,6 +21,7 @@ from tests.support.rows import make_key, make_staff
 pytestmark = pytest.mark.django_db
 
 # Whatever is registered, by us or by a package.
+admin.autodiscover()
 PAGES = {model._meta.label: model for model in admin.site._registry}
 WAYS = (
     "iregex",

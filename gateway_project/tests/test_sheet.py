@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway_project.beginnings import Outcome
 from gateway_project.env import PREFIX, load
-from gateway_project.first_run import Outcome
 from gateway_project.sheet import address, first_sheet, later_line
 
 MADE = Outcome(first=True, key="gw-the-first-key", password="made-up-word", model="sandbox")

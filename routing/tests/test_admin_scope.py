@@ -300,6 +300,7 @@ def test_teams_are_given_on_the_page_of_a_user(teams: dict[str, Team]) -> None:
 
 
 def test_every_page_with_a_team_is_of_ones_teams_or_is_configuration() -> None:
+    admin.autodiscover()
     with_team = {
         model._meta.label: isinstance(site, TeamScoped)
         for model, site in admin.site._registry.items()

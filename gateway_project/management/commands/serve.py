@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import sys
 from argparse import ArgumentParser
+from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings  # noqa: TID251 - a command is where settings come in
@@ -13,9 +15,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.utils import DatabaseError
 
+from gateway_project.apart import EndedError, apart
+from gateway_project.beginnings import DatabaseUnavailableError, Outcome
 from gateway_project.config import Config
-from gateway_project.first_run import DatabaseUnavailableError, Outcome, prepare
-from gateway_project.later import Later
 from gateway_project.server import ListenError, bind, run
 from gateway_project.sheet import first_sheet, later_line
 from gateway_project.workers import Workers, end_with_parent, tell_parent, worker_command
@@ -28,6 +30,8 @@ class Command(BaseCommand):
     help = "Set up the database and serve the gateway."
     # `prepare` migrates, so there may be nothing to check before it.
     requires_migrations_checks = False
+    # Made with the rest of the setting up, and not by each worker once more.
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -47,13 +51,15 @@ class Command(BaseCommand):
                 self._serve(config)
         except (DatabaseUnavailableError, ListenError) as error:
             raise CommandError(str(error)) from None
+        except EndedError as error:
+            raise CommandError(f"the gateway could not be set up: {error}") from None
         except ConfigError as error:
             raise CommandError("\n".join(["config.yaml cannot be applied:", *error.problems])) from None
 
     def _serve(self, config: Config) -> None:
         # First, so that a port in use is told before anything is set up.
         listener = bind(config, shared=config.workers > 1)
-        self._prepare(config)
+        self._prepare(config, listener)
         if config.workers == 1:
             run(config, listener)
             return
@@ -62,26 +68,51 @@ class Command(BaseCommand):
         if status:
             sys.exit(status)
 
-    def _prepare(self, config: Config) -> None:
+    def _prepare(self, config: Config, listener: socket.socket) -> None:
+        if sys.platform == "linux":
+            # The checks, the migrations and what seeds load all of the admin and more.
+            made = apart(partial(self._set_up, config), partial(_begin_apart, listener))
+        else:
+            # Elsewhere a fork may not use all of the system's libraries.
+            made = self._set_up(config)
+        if made["away"] is None:
+            self._ready(config, Outcome(**made["outcome"]))
+            return
+        known = config.last_good.exists()
+        # Known keys go on working, or /ready says that nobody is served yet. Nobody has to start us anew.
+        meanwhile = "the last configuration that was read serves" if known else "not ready"
+        self.stderr.write(f"{made['away'].capitalize()} Until it answers: {meanwhile}.")
+        # Loaded only now: it sets up in this process.
+        later = import_module("gateway_project.later")
+        later.Later(config, partial(self._ready, config)).start()
+
+    def _set_up(self, config: Config) -> dict[str, Any]:
+        """The outcome, and why the database cannot be set up yet."""
+        self.check()
+        # Loaded only here: see `_prepare`.
+        first_run = import_module("gateway_project.first_run")
         try:
-            outcome = prepare(config, self.stderr.write)
+            outcome: Outcome = first_run.prepare(config, self.stderr.write)
         except DatabaseUnavailableError as error:
             if connection.vendor == "sqlite":
                 # A file does not come up later.
                 raise
-            known = config.last_good.exists()
-            # Known keys go on working, or /ready says that nobody is served yet. Nobody has to start us anew.
-            meanwhile = "the last configuration that was read serves" if known else "not ready"
-            self.stderr.write(f"{str(error).capitalize()} Until it answers: {meanwhile}.")
-            Later(config, partial(self._ready, config)).start()
+            return {"outcome": None, "away": str(error)}
         except DatabaseError as error:
             raise CommandError(f"the database cannot be set up: {type(error).__name__}") from error
-        else:
-            self._ready(config, outcome)
+        # A child that has succeeded is not there for what is done at exit.
+        settings.LOG_SINK.drain()
+        return {"outcome": asdict(outcome), "away": None}
 
     def _ready(self, config: Config, outcome: Outcome) -> None:
         self.stdout.write(first_sheet(config, outcome) if outcome.first else later_line(config))
         self.stdout.flush()
+
+
+def _begin_apart(listener: socket.socket) -> None:
+    """In the child that sets up: leave the address and the log's thread to the parent."""
+    listener.close()
+    settings.LOG_SINK.forked()
 
 
 def _say(text: str) -> None:
