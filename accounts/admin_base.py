@@ -15,13 +15,13 @@ from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList  # type: ignore[import-untyped]  # it has no types
 
+from accounts.row_ids import is_id
 from accounts.scope import seen_by, teams_of
 
 # What filters of the admin make their links of.
 _VALUES = ("", "__exact", "__id__exact", "__isnull", "__isempty")
 _TIMES = ("", "__exact", "__gte", "__gt", "__lte", "__lt")
 _PARTS = ("__year", "__month", "__day")
-_ID_DIGITS = 18
 # More than any name has. Each word is a condition on each column, and a database takes so many and no more.
 _SEARCHED = 200
 # Nobody turns more pages; whoever looks for something older filters.
@@ -116,11 +116,6 @@ class TeamScoped(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         self.tell_of_no_team(request)
         return super().changelist_view(request, extra_context)
-
-
-def is_id(text: str) -> bool:
-    """Whether it is a number that every database has room for."""
-    return text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS
 
 
 def _is_part_of_date(text: str) -> bool:

@@ -13,8 +13,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.admin_base import is_id
 from accounts.rights import Action, may
+from accounts.row_ids import is_id
 from console.live_told import history
 from providers.models import Provider
 from routing.admin_home import may_watch

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from accounts.admin_base import is_id
 from accounts.models import Budget, Limit
+from accounts.row_ids import is_id
 from providers.models import Provider
 from routing.admin_base import CsvExport, Published
 

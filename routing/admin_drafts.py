@@ -15,8 +15,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.admin_base import BoundedLookups, is_id
+from accounts.admin_base import BoundedLookups
 from accounts.rights import Action, may
+from accounts.row_ids import is_id
 from accounts.scope import teams_of
 from routing.admin_approvals import ANSWERS, publish_here
 from routing.approvals import asked, may_answer

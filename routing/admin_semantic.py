@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.decorators import display
 
-from accounts.admin_base import TeamScoped, is_id
+from accounts.admin_base import TeamScoped
 from accounts.models import Team
 from accounts.rights import Action, may
+from accounts.row_ids import is_id
 from accounts.scope import seen_by
 from routing.admin_base import CsvExport, Published
 from routing.models import CachePurge, Route

@@ -19,8 +19,8 @@ from django.utils import timezone
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.html import format_html
 
-from accounts.admin_base import is_id
 from accounts.rights import Action, may
+from accounts.row_ids import is_id
 from routing.draft_ways import begin, open_draft
 from routing.drafts import DraftError, drafting, looked_at
 from routing.models_approvals import ASKED, Approval

@@ -13,8 +13,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Min, Q, QuerySet
 
-from accounts.admin_base import is_id
 from accounts.models import ApiKey, Budget, Limit, Team
+from accounts.row_ids import is_id
 from providers.models import CatalogueModel, Credential, Provider
 from routing.models import Revision, Route, Target
 from routing.models_history import RowVersion

@@ -10,8 +10,8 @@ from django.contrib import admin
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
 
-from accounts.admin_base import is_id
 from accounts.ledger.rows import STATES, UsageDay
+from accounts.row_ids import is_id
 from accounts.scope import seen_by
 from dialects.codes import OWN_CODES
 

@@ -173,7 +173,7 @@ async def test_who_waits_is_told_what_failed_and_the_next_one_tries_again() -> N
     told = await asyncio.gather(once.get(), once.get(), return_exceptions=True)
     assert [type(each) for each in told] == [ValueError, ValueError]
     assert len(tries) == 1
-    assert await asyncio.gather(once.get(), once.get()) == ["made", "made"]
+    assert set(await asyncio.gather(once.get(), once.get())) == {"made"}
     assert await once.get() == "made"
     assert len(tries) == 2
 
