@@ -41,6 +41,9 @@ _FORMS = frozenset(f"{table}_{page}" for table in _TABLES for page in ("add", "c
 _INTO, _WHICH, _NEW = "_into_draft", "_draft", "new"
 # More than anybody works on at once; the others are entered on their own pages.
 _MOST_OFFERED = 20
+# What an action of a list does that edits nothing is not drafted either: it would be taken back, and the page
+# would say that it was done.
+_AT_ONCE = frozenset({"purge_cache", "forget_captures"})
 _PAGES = frozenset(
     f"{table}_{page}" for table in _TABLES for page in ("changelist", "add", "change", "delete")
 ) | {"autocomplete"}
@@ -96,7 +99,7 @@ class DraftMode(MiddlewareMixin):
             return None
         if request.method == "POST" and _INTO in request.POST and match.url_name in _FORMS:
             return _saved_into(request, lambda: view(request, *args, **kwargs))
-        if _SESSION not in request.session:
+        if _SESSION not in request.session or _acts_at_once(request, match.url_name):
             return None
         draft = draft_of(request)
         if draft is None:
@@ -170,6 +173,10 @@ def _take_back_success(request: HttpRequest) -> None:
     """The page says that it was changed, which it was not; what else it says of the edit stays."""
     queued: Any = messages.get_messages(request)
     queued._queued_messages[:] = [each for each in queued._queued_messages if each.level != messages.SUCCESS]
+
+
+def _acts_at_once(request: HttpRequest, page: str) -> bool:
+    return page.endswith("_changelist") and request.POST.get("action") in _AT_ONCE
 
 
 def _say(request: HttpRequest, draft: Draft) -> None:

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from accounts.capture.keep import forget_team
 from accounts.models import Team
 from accounts.rights import Action, may
+from accounts.scope import seen_by
 
 
 class ForgetsCaptures:
@@ -24,5 +25,9 @@ class ForgetsCaptures:
         return actions
 
     def forget_captures(self, request: HttpRequest, queryset: QuerySet[Team]) -> None:
-        count = sum(forget_team(team.pk) for team in queryset)
-        self.message_user(request, f"{count} captures are forgotten.", messages.SUCCESS)  # type: ignore[attr-defined]  # as above
+        said = self.message_user  # type: ignore[attr-defined]  # as above
+        own = seen_by(request.user, queryset, "pk")
+        count = sum(forget_team(team.pk) for team in own)
+        said(request, f"{count} captures are forgotten.", messages.SUCCESS)
+        if left := queryset.count() - own.count():
+            said(request, f"{left} of the teams are not yours: theirs are left.", messages.WARNING)

@@ -76,6 +76,21 @@ def test_forgetting_in_the_admin(crew: Team) -> None:
     assert AuditEntry.objects.filter(action="forgotten", author="root").count() == 2
 
 
+def test_whoever_sees_his_own_teams_alone_forgets_no_others(crew: Team) -> None:
+    others = Team.objects.create(name="others")
+    make(crew)
+    make(others, "req_2")
+    scoped = make_staff("accounts.view_team", "accounts.delete_capture", name="scoped")
+    TeamMember.objects.create(user=scoped, team=crew)
+    shown = act(browser(scoped), "accounts_team_changelist", "forget_captures", crew.pk, others.pk)
+    assert list(Capture.objects.values_list("request_id", flat=True)) == ["req_2"]
+    assert not CaptureCut.objects.filter(team_id=others.pk).exists()
+    assert [str(each) for each in shown.context["messages"]] == [
+        "1 captures are forgotten.",
+        "1 of the teams are not yours: theirs are left.",
+    ]
+
+
 def test_the_management_api(client: Client, crew: Team) -> None:
     make(crew)
     make(Team.objects.create(name="others"), "req_2")

@@ -10,8 +10,10 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import PermissionDenied
 from django.db import connections
+from django.utils import timezone
 
 from accounts.audit import AuditEntry
+from accounts.models import Capture, Team
 from providers.apps import vault
 from providers.models import Credential, Provider
 from routing.draft_ways import begin, decide, drop, publish_draft, seen, snapshot_of
@@ -19,7 +21,7 @@ from routing.drafts import DraftError, drafting
 from routing.freeze import FrozenError
 from routing.history import Place
 from routing.measures import begin as begin_measure
-from routing.models import Measure, Revision, Route, Target
+from routing.models import CachePurge, Measure, Revision, Route, Target
 from routing.models_drafts import Draft, DraftRow
 from routing.revisions import hold, latest, publish
 from routing.tests.admin_pages import act, browser, errors_of, form_of, page
@@ -112,6 +114,20 @@ def test_a_deletion_and_an_action_of_a_list_go_into_the_draft(boss: Any, route: 
     publish_draft(draft, User.objects.get(), "")
     assert [(row.pattern, row.enabled) for row in Route.objects.all()] == [("gpt-*", False)]
     assert Provider.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_what_edits_nothing_is_done_at_once_in_the_mode_too(boss: Any, route: Route) -> None:
+    """It was taken back with the draft, and the page said that it was done."""
+    crew = Team.objects.create(name="crew")
+    publish("olga", "second")
+    Capture.objects.create(request_id="req_1", team_id=crew.pk, at=timezone.now(), status=200, sealed="x")
+    draft = opened(boss)
+    act(boss, "accounts_team_changelist", "forget_captures", crew.pk)
+    assert not Capture.objects.exists()
+    act(boss, "accounts_team_changelist", "purge_cache", crew.pk)
+    act(boss, "routing_route_changelist", "purge_cache", route.pk)
+    assert (CachePurge.objects.count(), latest(), seen(draft).lines) == (2, 4, [])
 
 
 @pytest.mark.django_db
