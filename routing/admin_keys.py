@@ -8,7 +8,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -18,7 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts.admin import ApiKeyAdmin
 from accounts.issuing import KeyStateError
-from accounts.key_use import use_seen_by, with_last_use
+from accounts.key_use import last_uses, use_seen_by
 from accounts.models import ApiKey
 from accounts.rights import Action, may
 from providers.models import Credential
@@ -47,9 +46,13 @@ class PublishedApiKeyAdmin(ApiKeyAdmin, Published, CsvExport):
     actions_detail = ("rotate", *ApiKeyAdmin.actions_detail)
     list_display = (*ApiKeyAdmin.list_display, "last_seen")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Each with its last use, where that is for this user to know."""
-        return with_last_use(request.user, super().get_queryset(request))
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Each key of the page with its last use, where that is for this user to know."""
+        page = super().get_changelist_instance(request)
+        uses = last_uses(request.user, page.result_list)
+        for row in page.result_list:
+            row.last_seen = uses.get(row.pk)
+        return page
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         own = super().get_fieldsets(request, obj)

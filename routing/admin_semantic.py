@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Count, Max, Min, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from unfold.decorators import display
 
 from accounts.admin_base import TeamScoped
@@ -22,19 +24,31 @@ from routing.revisions import hold
 
 # As many as one sees without scrolling.
 _SUMS = 10
+# As many as one reads. Another one is named in the address, or searched for.
+_CHOICES = 50
+_CHOICE_DAYS = 7
 # A question is shown as far as a table can.
 _SHOWN = 300
 
 
 class _Named(admin.SimpleListFilter):
-    """A filter of a number by the name of what it stands for."""
+    """A filter of a number by the name of what it stands for: those with most hits of late are offered, since
+    of a thousand routes the links alone would be most of the page."""
 
     def named(self, user: Any) -> QuerySet[Any]:
         """Those that `user` may know of."""
         raise NotImplementedError
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        rows = self.named(request.user).values_list("pk", "name").order_by("name")
+        field = self.parameter_name or ""
+        since = timezone.now() - timedelta(days=_CHOICE_DAYS)
+        recent = seen_by(request.user, SemanticEvent.objects.filter(at__gte=since), "team")
+        counted = recent.exclude(kind="kept").order_by().values_list(field).annotate(hits=Count("pk"))
+        offered = {pk for pk, _ in counted.order_by("-hits", field)[:_CHOICES]}
+        chosen = self.value()
+        if chosen and is_id(chosen):
+            offered.add(int(chosen))
+        rows = self.named(request.user).filter(pk__in=offered).values_list("pk", "name").order_by("name")
         return [(str(pk), name) for pk, name in rows]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

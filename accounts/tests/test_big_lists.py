@@ -14,9 +14,11 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.audit import AuditEntry
 from accounts.ledger.table import write
-from accounts.models import Capture
+from accounts.models import ApiKey, Capture, Team, TeamMember
 from accounts.tests.ledger_lines import ending
 from routing.models import TranslationLoss
+from routing.models_semantic import SemanticEvent
+from tests.support.rows import make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -123,3 +125,51 @@ def test_the_audit_log_is_filtered_by_a_whole_author(root: Client, said: str) ->
 
 def test_the_audit_log_reads_no_authors_to_offer_them(root: Client) -> None:
     assert [sql for sql in asked(root, "accounts/auditentry/") if "DISTINCT" in sql and "author" in sql] == []
+
+
+def test_the_last_use_of_keys_is_looked_up_for_a_page_of_ones_teams(client: Client) -> None:
+    mine, other = Team.objects.create(name="mine"), Team.objects.create(name="other")
+    keys = [
+        ApiKey.objects.create(team=team, prefix=f"gw-{n:04d}", digest=f"{n:064x}")
+        for n, team in enumerate([mine, other] * 60)
+    ]
+    # The newest are on the first page.
+    newest = {key.team_id: key for key in keys[-2:]}
+    write([ending(f"req_{team}", team_id=team, key_id=key.pk) for team, key in newest.items()], "p")
+    staff = make_staff("accounts.view_apikey", "accounts.view_requestentry", name="member")
+    TeamMember.objects.create(user=staff, team=mine)
+    client.force_login(staff, "django.contrib.auth.backends.ModelBackend")
+    said = asked(client, "accounts/apikey/")
+    (looked_up,) = [sql for sql in said if "accounts_requestentry" in sql]
+    assert str(newest[mine.pk].pk) in re.findall(r'"id" IN \(([^)]*)\)', looked_up)[0].split(", ")
+    assert len(re.findall(r'"id" IN \(([^)]*)\)', looked_up)[0].split(", ")) <= 50
+    rows = client.get("/admin/accounts/apikey/").context["cl"].result_list
+    seen = {row.pk: row.last_seen for row in rows if row.last_seen}
+    assert set(seen) == {newest[mine.pk].pk}
+    assert len(asked(client, "accounts/apikey/?p=2")) == len(said)
+
+
+def test_filters_of_hits_offer_what_one_reads(root: Client) -> None:
+    teams = Team.objects.bulk_create(Team(name=f"team-{n:03d}") for n in range(80))
+    SemanticEvent.objects.bulk_create(
+        SemanticEvent(
+            at=NOW if n < 70 else NOW - timedelta(days=30),
+            kind="hit",
+            team=team.pk,
+            route=1,
+            entry="e",
+            similarity=0.9,
+            threshold=0.8,
+        )
+        for n, team in enumerate(teams)
+        for _ in range(1 + n % 3)
+    )
+    page = root.get("/admin/routing/semanticevent/").content.decode()
+    offered = set(map(int, re.findall(r'href="\?[^"]*\bteam=(\d+)', page)))
+    assert len(offered) == 50
+    assert not offered & {team.pk for team in teams[70:]}
+    old = teams[75].pk
+    assert f"team={old}" not in page
+    chosen = root.get(f"/admin/routing/semanticevent/?team={old}")
+    assert {row.team for row in chosen.context["cl"].result_list} == {old}
+    assert teams[75].name in chosen.content.decode()
