@@ -11,8 +11,11 @@ from providers.apps import vault
 from providers.crypto import Vault
 from providers.models import Credential, Provider
 from providers.presets import PRESETS
+from routing.draft_ways import begin, publish_draft, seen
+from routing.drafts import drafting
 from routing.loader import build_snapshot
 from routing.models import Revision, Route
+from routing.revisions import publish
 from tests.support.rows import make_credential, make_provider, make_route
 
 KEY = "gsk-canary-0123456789abcdef"
@@ -129,6 +132,33 @@ def test_s27_credentials_are_sealed_anew_once(monkeypatch: pytest.MonkeyPatch) -
     assert revision.summary[0]["object"].startswith("credential stale")
     assert run("rotate-secrets")[0] == "0 sealed anew: all of them are under the current key.\n"
     assert Revision.objects.filter(number__gt=0).count() == 1
+
+
+@pytest.mark.django_db
+def test_s27_secrets_of_drafts_are_sealed_anew_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a draft that is published when the old key is gone brings a secret that nobody can open."""
+    old, new = Vault([b"o" * 32]), Vault([b"n" * 32])
+    provider = make_provider(secret=None)
+    kept, replaced = (make_credential(provider, KEY, label=label) for label in ("kept", "replaced"))
+    Credential.objects.update(sealed=old.seal(KEY, provider.pk))
+    publish("olga", "first")
+    draft = begin("spring", "ann")
+    with drafting(draft):
+        Credential.objects.filter(pk=kept.pk).update(enabled=False)
+        Credential.objects.filter(pk=replaced.pk).update(sealed=old.seal("another", provider.pk))
+        make_credential(provider, "third", label="added")
+        Credential.objects.filter(label="added").update(sealed=old.seal("third", provider.pk))
+    lost = begin("lost", "ann")
+    with drafting(lost):
+        Credential.objects.filter(pk=kept.pk).update(sealed=Vault([b"x" * 32]).seal("x", provider.pk))
+    both = Vault([b"n" * 32, b"o" * 32])
+    monkeypatch.setattr("routing.management.commands.providers.vault", lambda: both)
+    with pytest.raises(CommandError, match="kept in the draft lost"):
+        run("rotate-secrets")
+    assert seen(draft).clashes == []
+    publish_draft(draft, None, "")
+    rows = {row.label: (new.open(row.sealed, provider.pk), row.enabled) for row in Credential.objects.all()}
+    assert rows == {"kept": (KEY, False), "replaced": ("another", True), "added": ("third", True)}
 
 
 @pytest.mark.django_db

@@ -24,7 +24,9 @@ from routing.approval_gate import Leave
 from routing.command_approval import told_where_kept
 from routing.configfile import ConfigError, parse
 from routing.configfile_apply import Means, apply
+from routing.draft_secrets import seal_drafts_anew
 from routing.freeze import FrozenError
+from routing.history import mark
 from routing.models import Route
 from routing.revisions import Change, describe, hold, publish
 
@@ -113,6 +115,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             hold()
             changes: list[Change] = []
+            moved: dict[str, str] = {}
             rows = Credential.objects.select_related("provider").order_by("id")
             for row in rows:
                 try:
@@ -121,15 +124,20 @@ class Command(BaseCommand):
                     unreadable.append(f"{row.provider}: {row}")
                     continue
                 if sealed != row.sealed:
+                    moved[mark(row.sealed)] = mark(sealed)
                     row.sealed = sealed
                     row.save(update_fields=["sealed"])
                     name = f"credential {row} of {row.provider}"
                     changes.append({"object": name, "action": "sealed anew", "fields": {}})
+            drafted, lost = seal_drafts_anew(vault().reseal, moved)
+            unreadable += lost
             number = (
                 publish("command line", "credentials sealed anew", changes, edit=False, leave=Leave())
                 if changes
                 else None
             )
+        if drafted:
+            self.stdout.write(f"Drafts: {drafted} sealed anew.")
         self.stdout.write(
             f"{len(changes)} sealed anew"
             + (f", published as revision {number}." if number else ": all of them are under the current key.")
