@@ -289,9 +289,10 @@ def test_a_key_in_the_admin_is_shown_though_it_waits(second: User) -> None:
 
 
 def test_commands_in_nobodys_name_wait_too(world: None) -> None:
-    out = StringIO()
+    out, err = StringIO(), StringIO()
     with pytest.raises(CommandError, match="works from then on") as stopped:
-        call_command("keys", "issue", "--team=new", "--label=cli", stdout=out, stderr=StringIO())
+        call_command("keys", "issue", "--team=new", "--label=cli", stdout=out, stderr=err)
+    assert err.getvalue() == "", "a team that was taken back is not said to be made"
     assert out.getvalue().startswith("gw-")
     assert out.getvalue().strip() not in str(stopped.value)
     assert stopped.value.returncode == 3

@@ -69,8 +69,11 @@ class Command(BaseCommand):
         models = [entry.strip() for entry in options["models"].split(",") if entry.strip()]
         with told_where_kept(show=self.stdout.write), _told(), transaction.atomic():
             hold()
-            team = self._team(options["team"])
+            team, made = _team(options["team"])
             issued = issue_key(team, Wish(options["label"], expires, models), _AUTHOR)
+        if made:
+            # Only now: what was held back for somebody else was taken back too.
+            self.stderr.write(f"Team {team} did not exist and was made.")
         self._show(issued)
 
     def _show(self, issued: Issued) -> None:
@@ -81,15 +84,6 @@ class Command(BaseCommand):
             "It is shown only this once."
         )
         self.stdout.write(issued.key)
-
-    def _team(self, name: str) -> Team:
-        team = Team.objects.filter(name=name).first()
-        if team is None:
-            team = Team(name=name)
-            team.full_clean()
-            team.save()
-            self.stderr.write(f"Team {name} did not exist and was made.")
-        return team
 
     def _revoke(self, given: str) -> None:
         row = _find(given)
@@ -132,6 +126,17 @@ class Command(BaseCommand):
         for line in table:
             cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
             self.stdout.write("  ".join(cells).rstrip())
+
+
+def _team(name: str) -> tuple[Team, bool]:
+    """The team of this name, and whether it was made for it. Raises ValidationError."""
+    team = Team.objects.filter(name=name).first()
+    if team is not None:
+        return team, False
+    team = Team(name=name)
+    team.full_clean()
+    team.save()
+    return team, True
 
 
 def _find(given: str) -> ApiKey:
