@@ -11,7 +11,7 @@ from django.core import checks
 from django.db.models.signals import post_migrate, pre_migrate
 
 from pipeline.cache_stores import Stock
-from pipeline.explanation import Counted
+from pipeline.explanation import Counted, Looked
 from pipeline.pulse_desk import Desk
 from routing.plan import Live
 from routing.snapshot import Snapshot
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Running:
     """What a process that serves calls knows of this moment: the configuration in force, how targets are, how
-    limits stand, and what each team has in the cache, None where that cannot be told. All of it may be asked
+    limits stand, what each team has in the cache and what is kept of an answer, None where that cannot be
+    told. All of it may be asked
     from any thread but the event loop's."""
 
     snapshot: Callable[[], Snapshot]
     live: Live
     counted: Counted
     stock: Callable[[], Mapping[int, Stock] | None] = lambda: None
+    looked: Looked = lambda _place, _keys: None
 
 
 class ConsoleConfig(AppConfig):

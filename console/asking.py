@@ -123,10 +123,16 @@ def answered(asked: Asked, vault: Vault, running: Running | None, sight: Sight =
         live.live if live else None,
         live.counted if live else None,
         partial(sight.hides, team=team),
+        live.looked if live and _sees(sight, team) else None,
     )
     said = explain(snapshot, question, means)
     said.notes = [*notes, *said.notes]
     return said
+
+
+def _sees(sight: Sight, team: int) -> bool:
+    """Whether what this team has asked before is his to know."""
+    return sight.teams is None or team in sight.teams
 
 
 def configured(key: str, vault: Vault) -> tuple[Snapshot, ApiKey | None]:

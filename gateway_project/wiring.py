@@ -33,6 +33,7 @@ from apiv1.origins import Origins
 from apiv1.realtime import RealtimeDoor
 from apiv1.urls import EXACT, PREFIXES
 from console.apps import ConsoleConfig, Running
+from gateway_project.beside_the_loop import counted, looked, stock
 from gateway_project.config import Config
 from gateway_project.follow import Follower
 from gateway_project.line_log import LineLog
@@ -46,7 +47,7 @@ from pipeline.cache_keeper import Keeper
 from pipeline.cache_memory import MemoryCache
 from pipeline.cache_metrics import CacheMetrics
 from pipeline.cache_shelf import Shelf
-from pipeline.cache_stores import CacheStore, Stock
+from pipeline.cache_stores import CacheStore
 from pipeline.call import Refusal
 from pipeline.clocks import SteadyWall
 from pipeline.errand import Means
@@ -64,7 +65,7 @@ from pipeline.pulse_boards import Board, FolderBoard
 from pipeline.purse import Counters, Treasury
 from pipeline.requestlog import RequestLog
 from pipeline.slots import Slots
-from pipeline.stores import Ask, Store
+from pipeline.stores import Store
 from pipeline.watchdog import Watchdog
 from providers.apps import BreakerNow, ProvidersConfig
 from providers.crypto import Vault
@@ -91,8 +92,6 @@ if TYPE_CHECKING:
 _FRAMES = 8
 # A start waits this long for its configuration and then serves what it has: /ready says no until it comes.
 _FIRST_LOOK = 10.0
-# An operator who looks at counters waits no longer for the event loop.
-_LOOK_SECONDS = 2.0
 # Logs, databases, Redis, connections that are kept for the next call.
 _OTHER_FILES = 128
 
@@ -224,9 +223,14 @@ class Gateway:
             self._breakers.start()
         self._pressure.start()
         self._watchdog.start()
-        counted = partial(_counted, self._store, asyncio.get_running_loop())
-        stock = partial(_stock, self._answers, asyncio.get_running_loop())
-        self._console.running = Running(lambda: self._holder.current, self._live, counted, stock)
+        loop = asyncio.get_running_loop()
+        self._console.running = Running(
+            lambda: self._holder.current,
+            self._live,
+            partial(counted, self._store, loop),
+            partial(stock, self._answers, loop),
+            partial(looked, self._answers, loop),
+        )
         self._console.desk = self._watched.desk
         self._watched.desk.start()
         self._follower.start()
@@ -318,28 +322,6 @@ def _breakers_of(live: LiveState, provider: str) -> list[BreakerNow]:
         for (name, model), (state, seconds) in live.report().items()
         if name == provider
     ]
-
-
-def _counted(store: Store, loop: asyncio.AbstractEventLoop, asks: Sequence[Ask]) -> Sequence[int | None]:
-    """For the admin, as above. None for what is not told in time."""
-    looking = asyncio.run_coroutine_threadsafe(store.look(asks), loop)
-    try:
-        return looking.result(_LOOK_SECONDS)
-    except TimeoutError:
-        looking.cancel()
-        return [None] * len(asks)
-
-
-def _stock(cache: CacheStore, loop: asyncio.AbstractEventLoop) -> Mapping[int, Stock] | None:
-    """For the management API, as above. None where the cache is not there, or does not tell in time."""
-    if not cache.up:
-        return None
-    looking = asyncio.run_coroutine_threadsafe(cache.stock(), loop)
-    try:
-        return looking.result(_LOOK_SECONDS)
-    except TimeoutError:
-        looking.cancel()
-        return None
 
 
 def _most_calls() -> int:

@@ -47,19 +47,22 @@ def use_of(call: Call, caching: Caching) -> Use:
     sense."""
     ttl = _ttl(call, caching)
     wanted = _directives(call.headers.get(CONTROL_HEADER, ""))
-    body = call.body
-    if (
-        "no-store" in wanted
-        or once_only(call.dialect.name, body, call.facts)
-        or temperature(body) > caching.temperature
-        or (not caching.tools and runs_tools(body))
-    ):
+    if "no-store" in wanted or kept_out(call, caching):
         return _NOTHING
     max_age = min(float(caching.ttl), _max_age(wanted))
     look = "no-cache" not in wanted and max_age > 0
     # Whoever follows another's answer has it before it is known whether it calls tools.
     share = look and (caching.tools or "tools" not in call.facts.needs)
     return Use(look=look, keep=ttl > 0, share=share, max_age=max_age, ttl=ttl)
+
+
+def kept_out(call: Call, caching: Caching) -> str:
+    """Why the request itself has nothing to do with the cache; "" where it may."""
+    if why := once_only(call.dialect.name, call.body, call.facts):
+        return why
+    if temperature(call.body) > caching.temperature:
+        return f"its temperature is above {caching.temperature:g}"
+    return "its provider runs tools" if not caching.tools and runs_tools(call.body) else ""
 
 
 def _ttl(call: Call, caching: Caching) -> int:

@@ -17,6 +17,7 @@ from dialects.errors import GatewayError
 from dialects.table import LOCAL
 from dialects.types import Usage
 from pipeline.call import Call, Record
+from pipeline.explain_cache import cache_said
 from pipeline.explanation import Allowance, Explanation, KeySaid, Means, Question, RouteSaid, TargetSaid
 from pipeline.failover import common_word
 from pipeline.provider_limits import provider_plea
@@ -55,6 +56,7 @@ def explain(snapshot: Snapshot, question: Question, means: Means) -> Explanation
         key=_key(key, call.facts.model, means.now) if key else None,
         limits=list(_allowances(plea(call, likely, means.now.timestamp()), likely, means)) if key else [],
         route=_route(chosen),
+        cache=cache_said(call, chosen.route, question, means),
         targets=list(_targets(chosen, shares, call, question, likely)),
         panic=chosen.panic,
     )
@@ -262,6 +264,8 @@ def _outcome(said: Explanation) -> str:
     full = next((each for each in said.limits if each.fits is False), None)
     if full is not None:
         return f"Refused with 429: the {full.what} of {full.whose} has no room for it."
+    if said.cache is not None and said.cache.state == "hit":
+        return f"It is answered from the cache: {said.cache.why}."
     able = [each for each in said.targets if each.state == "candidate"]
     if not able:
         waits = any(each.state == "full" for each in said.targets)

@@ -8,6 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from dialects.types import Dialect, Facts, JsonObject
+from pipeline.cache_stores import Place
 from pipeline.stores import Ask
 from routing.allowances import Budget, Limit
 from routing.plan import Live
@@ -30,19 +31,25 @@ Spent = Callable[[Budget, datetime], int]
 Counted = Callable[[Sequence[Ask]], Sequence[int | None]]
 
 
+# What is kept of these answers, None for each that is not there; None: not known here.
+Looked = Callable[[Place, Sequence[bytes]], Sequence[bytes | None] | None]
+
+
 def _nothing(_: Limit | Budget) -> bool:
     return False
 
 
 class Means(Struct, frozen=True):
     """What is known beside the configuration. `live` None: how targets are is not known here; `counted` None:
-    how limits stand is not. `hides`: limits and budgets that whoever asks may not see."""
+    how limits stand is not; `looked` None: what is in the cache is not. `hides`: limits and budgets
+    that whoever asks may not see."""
 
     now: datetime
     spent: Spent
     live: Live | None = None
     counted: Counted | None = None
     hides: Callable[[Limit | Budget], bool] = _nothing
+    looked: Looked | None = None
 
 
 class KeySaid(Struct):
@@ -119,6 +126,15 @@ class RouteSaid(Struct):
     losses: str
 
 
+class CacheSaid(Struct):
+    """Whether the route's cache would answer. `state`: "off", "bypass" (the request keeps out of it), "hit",
+    "miss" or "unknown"; `why`: in words; `age`: of what is kept, in seconds."""
+
+    state: str
+    why: str
+    age: float | None = None
+
+
 class Explanation(Struct):
     """All that can be said. `outcome`: one sentence. `live`: whether the targets' state of this moment is
     in it."""
@@ -135,6 +151,7 @@ class Explanation(Struct):
     key: KeySaid | None = None
     limits: list[Allowance] = []
     route: RouteSaid | None = None
+    cache: CacheSaid | None = None
     targets: list[TargetSaid] = []
     panic: bool = False
     notes: list[str] = []

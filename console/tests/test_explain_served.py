@@ -16,6 +16,8 @@ from tests.support.served import Served
 _PATIENCE = 30.0
 _LIMITS = "teams: [{name: crew, limits: [{kind: requests, amount: 100000, per: day}]}]\n"
 
+_CACHED = "routes: [{pattern: sandbox, cache: {mode: exact}}]\n"
+
 
 def until(ask: Callable[[], httpx.Response], holds: Callable[[httpx.Response], bool]) -> httpx.Response:
     """Ask until it holds."""
@@ -58,6 +60,21 @@ def test_the_server_knows_its_own_state_and_a_command_does_not() -> None:
             lambda: client.get("/admin/explain.json", params=asked), lambda reply: reply.status_code == 200
         )
         assert past.json()["outcome"].startswith("It goes to sandbox/")
+        # What the cache would do, as the server that has it knows.
+        served.manage("config", "apply", "-", given=_CACHED)
+        question = {"key": display_prefix(key), "body": json.dumps(body)}
+        question["csrfmiddlewaretoken"] = client.cookies["gateway_csrf"]
+        ahead = until(
+            lambda: client.post("/admin/explain.json", data=question),
+            lambda reply: reply.json()["cache"]["state"] != "off",
+        )
+        assert ahead.json()["cache"]["state"] == "miss"
+        client.post("/v1/chat/completions", json=body, headers=bearer)
+        hit = until(
+            lambda: client.post("/admin/explain.json", data=question),
+            lambda reply: reply.json()["cache"]["state"] == "hit",
+        )
+        assert hit.json()["outcome"].startswith("It is answered from the cache: kept")
         beside = json.loads(served.manage("explain", "--model", "sandbox", "--key", key, "--json"))
     assert not beside["live"]
     assert [each["left"] for each in beside["limits"]] == [None]

@@ -85,6 +85,8 @@ def _lines(said: Explanation) -> Iterator[str]:
             f"route {route.name} ({route.pattern}): balance {route.balance}, affinity {route.affinity}, "
             f"losses {route.losses}"
         )
+    if said.cache is not None:
+        yield f"cache: {said.cache.state}, {said.cache.why}"
     for target in said.targets:
         yield f"  {_target(target)}"
 
