@@ -64,5 +64,10 @@ class ManagementTokenAdmin(BoundedLookups):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The right to change one is that to revoke it. Who could write into its row could make his own token
+        another user's."""
+        return False
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

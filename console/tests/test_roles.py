@@ -80,7 +80,7 @@ TABLES: dict[str, tuple[frozenset[str], ...]] = {
     "accounts.attemptentry": (ANY, NONE, NONE, NONE),
     "accounts.capture": (OWNER, NONE, NONE, NONE),
     "accounts.auditentry": (OWNER, NONE, NONE, NONE),
-    "accounts.managementtoken": (OWNER, NONE, OWNER, NONE),
+    "accounts.managementtoken": (OWNER, NONE, NONE, NONE),
     "accounts.teammember": (NONE, NONE, NONE, NONE),
     "accounts.identity": (NONE, NONE, NONE, NONE),
     "auth.user": (NONE, NONE, NONE, NONE),

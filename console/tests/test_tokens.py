@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -82,6 +82,23 @@ def test_the_admin_shows_tokens_and_revokes_them(client: Client) -> None:
     assert row.revoked_at is not None
     assert LogEntry.objects.get().user == staff
     assert client.get(url + "add/").status_code == 403
+
+
+def test_nobody_makes_his_token_another_users(client: Client) -> None:
+    """An owner may revoke tokens, and must not become a superuser, or a second person, by one."""
+    root = User.objects.create_superuser("root")
+    staff = make_staff("accounts.view_managementtoken", "accounts.change_managementtoken", name="keeper")
+    headers = bearer(staff, role=Group.objects.get(name="viewer"))
+    row = ManagementToken.objects.get()
+    for user in (staff, root):
+        client.force_login(user)
+        url = f"/admin/accounts/managementtoken/{row.pk}/change/"
+        assert client.get(url).status_code == 200
+        said = {"user": root.pk, "label": "x", "role": "", "team": "", "expires_at_0": "", "expires_at_1": ""}
+        assert client.post(url, said).status_code == 403
+    row.refresh_from_db()
+    assert (row.user, row.label, row.role_id is None) == (staff, "", False)
+    assert ask(Client(), "POST", "config/plan", headers, {}).status_code == 403
 
 
 def test_a_key_is_rotated_by_command() -> None:
