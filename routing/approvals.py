@@ -15,6 +15,7 @@ from accounts.audit import entry
 from accounts.rights import Action, may
 from routing.approval_gate import Leave, NeedsApprovalError
 from routing.draft_ways import (
+    LOOK_AGAIN,
     begin,
     finish,
     laid_to_publish,
@@ -92,7 +93,11 @@ def publish_or_ask(draft: Draft, user: Any, reason: str, print_: str = "") -> in
             _must_follow(error)
             draft.refresh_from_db()
             must_stand(draft)
-            return _asked(draft, error, acting_id() if user is None else user.pk)
+            approval = _asked(draft, error, acting_id() if user is None else user.pk)
+            if print_ and approval.print != print_:
+                # Somebody has edited it in between, and it would be asked for in another's name.
+                raise DraftError([LOOK_AGAIN]) from None
+            return approval
 
 
 def asked(draft: Draft) -> Approval | None:

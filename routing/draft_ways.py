@@ -28,6 +28,7 @@ from routing.row_names import name, named
 from routing.snapshot import Snapshot
 from routing.standing import MARK, standing_rows
 
+LOOK_AGAIN = "It has changed since you looked at it: look again."
 _UNSAID = (SECRET["credential"] - {"entered_for"}) | {"digest", "webhook_url", MARK}
 
 
@@ -119,7 +120,7 @@ def publish_draft(draft: Draft, user: Any, reason: str, print_: str = "") -> int
     with transaction.atomic():
         laid, sight = laid_to_publish(draft)
         if print_ and print_ != sight.print_:
-            raise DraftError(["It has changed since you looked at it: look again."])
+            raise DraftError([LOOK_AGAIN])
         if user is not None:
             check_rights(user, laid)
         number = publish(author, reason or f"draft {draft}", sight.changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -20,7 +21,7 @@ from console.tests.test_manage_access import ask, bearer, member
 from providers.models import Credential, Provider
 from routing.approval_gate import Leave, NeedsApprovalError
 from routing.approvals import approve, asked, break_glass, keep_asked, publish_or_ask, reject, withdraw
-from routing.draft_ways import begin, drop, seen
+from routing.draft_ways import begin, drop, publish_draft, seen
 from routing.drafts import DraftError, drafting
 from routing.freeze import FrozenError
 from routing.measures import begin as begin_measure
@@ -178,6 +179,28 @@ def test_the_page_of_a_draft_is_where_it_is_approved(second: User) -> None:
     done = client.post(url, {"do": "approve", "seen": shown.context["sight"].print_}, follow=True)
     assert "Published as revision 2" in done.content.decode()
     assert Limit.objects.get().amount == 500
+
+
+def test_what_is_edited_while_it_is_asked_for_is_not_asked_for(
+    second: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the refusal to publish and the request nobody holds the draft."""
+    owner, draft = member("owner"), begin("spring", "ann")
+    with drafting(draft):
+        Limit.objects.update(amount=500)
+    print_ = seen(draft).print_
+
+    def overtaken(*given: Any) -> int:
+        try:
+            return publish_draft(*given)
+        finally:
+            with drafting(draft):
+                Limit.objects.update(amount=900)
+
+    monkeypatch.setattr("routing.approvals.publish_draft", overtaken)
+    with pytest.raises(DraftError, match="look again"):
+        publish_or_ask(draft, owner, "go", print_)
+    assert (Approval.objects.count(), latest()) == (0, 1)
 
 
 def test_whoever_may_approve_sees_that_something_waits(second: User) -> None:
