@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.core.cache import cache
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -25,10 +24,7 @@ from providers.forms import CredentialForm, CredentialFormSet, ProviderForm
 from providers.kinds import KINDS
 from providers.models import CatalogueModel, Credential, Provider
 from providers.presets import CUSTOM, PRESETS
-from providers.trial import try_provider
-
-# Seconds between two tests of one provider: a button is not a way to load somebody's server.
-_TEST_PAUSE = 5
+from providers.trial import TEST_PAUSE, take_turn, try_provider
 
 
 class CredentialInline(TabularInline):
@@ -224,13 +220,13 @@ class ProviderAdmin(ModelAdmin):
         provider = self.get_object(request, object_id)
         if provider is None:
             raise Http404
-        if cache.add(f"provider-test-{provider.pk}", True, timeout=_TEST_PAUSE):  # noqa: FBT003 - a mark, not a choice
+        if take_turn(provider):
             for trial in try_provider(provider, vault()):
                 level = messages.SUCCESS if trial.verdict.ok else messages.ERROR
                 self.message_user(request, f"{provider}: {trial.words}", level)
         else:
             self.message_user(
-                request, f"{provider} has just been tested: wait {_TEST_PAUSE} seconds.", messages.WARNING
+                request, f"{provider} has just been tested: wait {TEST_PAUSE} seconds.", messages.WARNING
             )
         # The dialog was sent by the theme's script, which is told so where to go.
         page = reverse("admin:providers_provider_change", args=(provider.pk,))

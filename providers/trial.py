@@ -6,11 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from django.core.cache import cache
+
 from providers.crypto import Vault, VaultError
 from providers.kinds import KINDS
 from providers.models import Provider
 from providers.probe import Subject, Verdict, probe
 from providers.transport import HttpTransport
+
+# Seconds between two tests of one provider: a button is not a way to load somebody's server.
+TEST_PAUSE = 5
 
 _UNREADABLE = Verdict(ok=False, words="cannot be decrypted with the configured secret key: enter it again")
 _UNKNOWN_KIND = Verdict(ok=False, words="its kind is not known to this version of the gateway")
@@ -26,6 +31,11 @@ class Trial:
     @property
     def words(self) -> str:
         return f"{self.credential}: {self.verdict.words}" if self.credential else self.verdict.words
+
+
+def take_turn(provider: Provider) -> bool:
+    """Whether it may be tested now, and not again for some seconds."""
+    return cache.add(f"provider-test-{provider.pk}", True, timeout=TEST_PAUSE)  # noqa: FBT003 - a mark, not a choice
 
 
 def try_provider(provider: Provider, vault: Vault) -> list[Trial]:

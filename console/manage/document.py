@@ -18,7 +18,7 @@ def only_manage(endpoints: Iterable[Endpoint], **_: Any) -> list[Endpoint]:
 
 # What changes the configuration, by the first word of its address; and what of it waits for nobody.
 _CHANGING = ("config", "providers", "routes", "teams", "limits", "budgets", "prices", "revisions", "keys")
-_AT_ONCE = ("config/plan", "/revoke", "/forget-captures")
+_AT_ONCE = ("config/plan", "/revoke", "/forget-captures", "/test")
 _KEPT = {
     "description": "Where risky changes take two people (docs/approval.md): kept as a draft, which awaits "
     "approval by somebody else. A key that is issued is in this answer alone, and works from then on.",

@@ -6,20 +6,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Model, Prefetch, QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ListSerializer, ModelSerializer, SlugRelatedField
 
+from accounts.rights import Action, may
 from accounts.scope import only_team
 from console.manage.access import ManageView, Refused
 from console.manage.asked import IF_MATCH, REASON, check_match, number_in, page_size
 from console.manage.editing import delete, page_of, save, tag_of
 from providers.models import Credential
 from routing.credential_use import with_use
+from routing.draft_ways import gathered, open_draft
+from routing.drafts import DraftError, looked_at
 from routing.models import Target
 from routing.revisions import hold, latest
 
@@ -29,6 +35,12 @@ _PAGING = [
     OpenApiParameter("limit", int, description="So many, 200 at most (100)."),
     OpenApiParameter("name", str, description="The one of this name alone, where rows have names."),
 ]
+_WITHIN_DRAFT = OpenApiParameter(
+    "draft",
+    str,
+    description="Within the draft of this name: rows as it would have them, and what is written goes into it "
+    "and steers nothing. It is begun where there is none.",
+)
 
 
 # What stands on a row's page, with all that is written of it: a query a table.
@@ -72,6 +84,28 @@ class _TableView(ManageView):
         shape = self.shape(row, data=request.data, partial=row is not None)
         shape.is_valid(raise_exception=True)
         return dict(shape.validated_data)
+
+    def within(self, request: Request, do: Callable[[], Response]) -> Response:
+        """Do it within the draft that is asked for, if one is: for so long the tables are as it has them."""
+        title = request.query_params.get("draft")
+        if title is None:
+            return do()
+        reads = request.method in SAFE_METHODS
+        if not may(request.user, Action.READ_DRAFTS if reads else Action.EDIT_DRAFTS):
+            raise PermissionDenied
+        try:
+            if not reads:
+                draft, response = gathered(title, self.author, do)
+                if response.data is not None:
+                    response.data |= {"revision": None, "draft": draft.pk}
+                return response
+            found = open_draft(title.replace("\0", ""))
+            if found is None:
+                raise Http404
+            with looked_at(found):
+                return do()
+        except DraftError as error:
+            raise Refused(409, "The draft cannot take it.", error.problems) from None
 
     def told(self, row: Model, notes: list[str], status: int = 200) -> Response:
         """The row as it is now, and what its page would have told beside."""
@@ -128,31 +162,38 @@ def views_of(name: str, rows: type[ModelSerializer[Any]]) -> tuple[Any, Any]:
         shape = rows
 
         @extend_schema(
-            operation_id=f"{name}_list", tags=[name], parameters=_PAGING, responses=rows(many=True)
+            operation_id=f"{name}_list",
+            tags=[name],
+            parameters=[*_PAGING, _WITHIN_DRAFT],
+            responses=rows(many=True),
         )
         def get(self, request: Request) -> Response:
             """A page of rows by their ids."""
-            return self.listed(request)
+            return self.within(request, lambda: self.listed(request))
 
         @extend_schema(
-            operation_id=f"{name}_add", tags=[name], parameters=[REASON], request=rows, responses={201: rows}
+            operation_id=f"{name}_add",
+            tags=[name],
+            parameters=[REASON, _WITHIN_DRAFT],
+            request=rows,
+            responses={201: rows},
         )
         def post(self, request: Request) -> Response:
             """Add a row, as the admin's form does. `notes` in the answer: what is not well about it."""
-            return self.add(request)
+            return self.within(request, lambda: self.add(request))
 
     class Row(_RowView):
         shape = rows
 
-        @extend_schema(operation_id=f"{name}_read", tags=[name], responses=rows)
-        def get(self, _request: Request, number: int) -> Response:
+        @extend_schema(operation_id=f"{name}_read", tags=[name], parameters=[_WITHIN_DRAFT], responses=rows)
+        def get(self, request: Request, number: int) -> Response:
             """One row, with an ETag."""
-            return self.one(number)
+            return self.within(request, lambda: self.one(number))
 
         @extend_schema(
             operation_id=f"{name}_change",
             tags=[name],
-            parameters=[IF_MATCH, REASON],
+            parameters=[IF_MATCH, REASON, _WITHIN_DRAFT],
             request=rows,
             responses=rows,
         )
@@ -160,17 +201,17 @@ def views_of(name: str, rows: type[ModelSerializer[Any]]) -> tuple[Any, Any]:
             """Change what is said and nothing else. 412 when somebody has changed it since it was read. A
             list of rows within, such as targets, is said whole: one keeps its `id`, one that is not said
             goes."""
-            return self.change(request, number)
+            return self.within(request, lambda: self.change(request, number))
 
         @extend_schema(
             operation_id=f"{name}_delete",
             tags=[name],
-            parameters=[IF_MATCH, REASON],
+            parameters=[IF_MATCH, REASON, _WITHIN_DRAFT],
             request=None,
             responses={204: None},
         )
         def delete(self, request: Request, number: int) -> Response:
             """Delete it. 409 where something else needs it."""
-            return self.delete_it(request, number)
+            return self.within(request, lambda: self.delete_it(request, number))
 
     return List, Row

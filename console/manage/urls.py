@@ -16,6 +16,7 @@ from console.manage import (
     log_views,
     measure_views,
     sight_views,
+    trial_views,
 )
 from console.manage.access import StaffSession, TokenAuthentication
 from console.manage.row_shapes import Budgets, Limits, Prices, Providers, Routes, Teams
@@ -52,6 +53,8 @@ urlpatterns = [
         for name, shape in _TABLES.items()
         for where, view in zip(("", "/<int:number>"), views_of(name, shape), strict=True)
     ),
+    path("providers/<int:number>/test", trial_views.TestView.as_view()),
+    path("rehearse", trial_views.RehearseView.as_view()),
     path("keys", key_views.KeysView.as_view()),
     path("keys/<int:number>", key_views.KeyView.as_view()),
     path("keys/<int:number>/revoke", key_views.RevokeView.as_view()),

@@ -49,6 +49,8 @@ ACTIONS: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "revisions/<int:number>/undo"): OPERATING,
     ("POST", "revisions/<int:number>/restore"): OPERATING,
     **table("providers", ANY, OPERATING, OPERATING, OPERATING),
+    ("POST", "providers/<int:number>/test"): OPERATING,
+    ("POST", "rehearse"): ANY,
     **table("routes", ANY, OPERATING, OPERATING, OPERATING),
     **table("prices", ANY, OPERATING, OPERATING, OPERATING),
     **table("teams", ANY, KEYS, KEYS, frozenset({"owner"})),
