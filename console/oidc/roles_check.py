@@ -1,5 +1,5 @@
 """Whether each role that single sign-on is to give is there: told at a start and by
-`manage.py check --database default`, and not first to somebody who cannot log in."""
+Django's check of the database, and not first to somebody who cannot log in."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def what_is_wrong() -> str:
 
 
 def check_roles(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
-    """Of Django's checks one that asks the database. Before the first migration nothing is known."""
+    """Of Django's checks one that asks the database. Before the first migration nothing is known; and no
+    later one is to fail for it, so it is a warning."""
     if not databases or Group._meta.db_table not in connection.introspection.table_names():
         return []
     words = what_is_wrong()
     hint = "Mend the setting, or make the group in the admin."
-    return [checks.Error(words, hint=hint, id="console.E001")] if words else []
+    return [checks.Warning(words, hint=hint, id="console.W001")] if words else []
