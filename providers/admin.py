@@ -63,7 +63,7 @@ class ProviderAdmin(ModelAdmin):
     )
     list_filter = ("enabled", "kind")
     search_fields = ("name", "base_url", "credentials__label")
-    actions = ("enable", "disable")
+    actions: tuple[str, ...] = ("enable", "disable")
     actions_detail = ("test",)
     actions_row = ("test",)
     csv_fields: tuple[str, ...] = ("name", "kind", "address", "enabled")

@@ -15,9 +15,10 @@ from pipeline.slots import Slots
 from providers.kinds import KINDS
 from providers.models import Provider as Row
 from providers.wire import Timeouts
+from routing.measures import standing
 from routing.snapshot import Provider, Target
-from routing.tests.admin_pages import browser, form_of, page
-from tests.support.rows import make_provider
+from routing.tests.admin_pages import act, browser, form_of, page, published
+from tests.support.rows import make_provider, make_staff
 
 pytestmark = pytest.mark.django_db
 
@@ -70,3 +71,50 @@ def test_they_are_overridden_and_adjusted(owner: Client, mode: str) -> None:
     assert owner.post(url, form).status_code == 302
     row.refresh_from_db()
     assert (row.breaker_mode, row.breaker_consecutive, row.breaker_open) == (mode, 9, 30.0)
+
+
+def health(client: Client) -> dict[str, str]:
+    """What the list says of each provider."""
+    listed = client.get(page("providers_provider_changelist")).context["cl"]
+    return {row.name: listed.model_admin.health(row) for row in listed.result_list}
+
+
+def test_the_list_tells_who_is_not_well(owner: Client, live: LiveState) -> None:
+    make_provider("openai")
+    make_provider("anthropic")
+    assert health(owner) == {"anthropic": "no calls yet", "openai": "no calls yet"}
+    fail(live, 1, "gpt-4o-mini")
+    assert health(owner)["openai"] == "well"
+    fail(live, 5)
+    assert health(owner)["openai"] == "failing"
+    Row.objects.filter(name="anthropic").update(breaker_mode="open")
+    assert health(owner)["anthropic"] == "failing"
+
+
+def test_several_are_drained_at_once_and_undrained(owner: Client) -> None:
+    first, second, third = (make_provider(name) for name in ("openai", "anthropic", "ollama"))
+    listed = "providers_provider_changelist"
+    act(owner, listed, "drain", first.pk, second.pk)
+    assert health(owner) == {"anthropic": "drained", "ollama": "no calls yet", "openai": "drained"}
+    assert {row.provider for row in standing()} == {first, second}
+    act(owner, listed, "end_drain", second.pk, third.pk)
+    assert [row.provider for row in standing()] == [first]
+    assert [each.reason for each in published()] == [
+        "drain of anthropic begun",
+        "drain of openai begun",
+        "drain of anthropic ended",
+    ]
+
+    # A drain is for now: no draft holds one back until it is published.
+    owner.post(page("routing_draft_add"), {"name": "spring"})
+    said = act(owner, listed, "drain", third.pk).content.decode()
+    assert "A drain is no part of a draft" in said
+    assert [row.provider for row in standing()] == [first]
+
+
+def test_who_takes_no_measures_is_offered_none(owner: Client) -> None:
+    row = make_provider("openai")
+    editor = browser(make_staff("providers.view_provider", "providers.change_provider"))
+    assert "Drain for" not in editor.get(page("providers_provider_changelist")).content.decode()
+    act(editor, "providers_provider_changelist", "drain", row.pk)
+    assert not standing().exists()
