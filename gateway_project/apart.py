@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -32,17 +32,17 @@ def apart(work: Callable[[], Mapping[str, Any]], begin: Callable[[], None]) -> d
         stream.flush()
     hears, says = os.pipe()
     # Until each of the two processes knows what to do with them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     child = os.fork()
     if child == 0:
         os.close(hears)
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         begin()
         _tell(says, work())
     os.close(says)
-    return _hear(child, hears)
+    return _hear(child, hears, mask)
 
 
 def _tell(says: int, outcome: Mapping[str, Any]) -> NoReturn:
@@ -55,8 +55,8 @@ def _tell(says: int, outcome: Mapping[str, Any]) -> NoReturn:
     os._exit(0)
 
 
-def _hear(child: int, hears: int) -> dict[str, Any]:
-    """In the parent."""
+def _hear(child: int, hears: int, mask: Collection[int]) -> dict[str, Any]:
+    """In the parent. `mask`: the signals that were blocked before."""
     told: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -64,7 +64,7 @@ def _hear(child: int, hears: int) -> dict[str, Any]:
         os.kill(child, number)
 
     before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     with os.fdopen(hears) as line:
         said = line.read()
     # It is not buried before nobody sends it signals any more: its number could be another's by then.

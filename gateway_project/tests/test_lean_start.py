@@ -153,6 +153,33 @@ def test_a_signal_while_it_is_set_up_ends_all_of_it(
             assert not child.is_running()
 
 
+def test_where_no_fork_is_safe_it_is_set_up_in_the_process(tmp_path: Path) -> None:
+    script = """
+import os, socket, sys
+import django
+from django.conf import settings
+django.setup()
+from gateway_project.management.commands.serve import Command
+sys.platform = "another"
+os.fork = None
+with socket.socket() as listener:
+    Command()._prepare(settings.GATEWAY, listener)
+    assert listener.fileno() >= 0
+"""
+    environ = served(tmp_path).environ
+    del environ["LLM_GATEWAY_BOOTSTRAP_KEY"]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.count("First key")) == (0, 1), done.stderr
+
+
 def _waits(process: psutil.Process, file: Path) -> bool:
     try:
         return any(Path(each.path) == file for each in process.open_files())
