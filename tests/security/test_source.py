@@ -16,10 +16,14 @@ _ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = ("accounts", "apiv1", "console", "dialects", "gateway_project", "pipeline", "providers", "routing")
 # Each of these writes to tables; none is on a call's path, and none sees a key that a client sent.
 _SQL = {
+    "accounts/index_beside.py",  # an index's own name, in a migration
+    "accounts/ledger/folding.py",
     "accounts/ledger/keep.py",
     "accounts/ledger/rollup.py",
     "accounts/ledger/sums.py",
     "accounts/ledger/table.py",
+    # Reads: a column of a fixed table of them around what Django made of the question.
+    "accounts/ledger/usage.py",
     "gateway_project/first_run.py",
     "pipeline/redis_link.py",  # a pipeline of Redis, whose commands are lists of values
     "pipeline/semantic/postgres.py",
