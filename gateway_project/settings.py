@@ -151,6 +151,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
 AXES_RESET_ON_SUCCESS = True
+AXES_HANDLER = "gateway_project.login_guard.LoginGuard"
 AXES_VERBOSE = False
 # Of a failed login the query is written down too, and a key may stand in it that somebody took to the wrong
 # page; and what an identity provider sends a browser back with.

@@ -149,6 +149,25 @@ def test_s38_one_address_is_closed_whichever_accounts_it_guesses() -> None:
     assert _login("owner", PASSWORD, "198.51.100.1").status_code == 302
 
 
+def test_s38_who_logs_in_as_himself_gets_no_more_guesses_of_anothers() -> None:
+    User.objects.create_superuser("owner", password=PASSWORD)
+    User.objects.create_user("insider", password=PASSWORD, is_staff=True)
+
+    def turn(round_: int) -> list[int]:
+        said = [_login("owner", f"wrong-{round_}-{number}", "192.0.2.1").status_code for number in range(4)]
+        _login("insider", PASSWORD, "192.0.2.1")
+        return said
+
+    said = [status for round_ in range(4) for status in turn(round_)]
+    assert said[:9] == [200] * 9
+    assert set(said[10:]) == {429}
+    # His own failures are taken back by it.
+    User.objects.create_user("clumsy", password=PASSWORD, is_staff=True)
+    for _ in range(2):
+        assert {_login("clumsy", "wrong", "192.0.2.9").status_code for _ in range(8)} == {200}
+        assert _login("clumsy", PASSWORD, "192.0.2.9").status_code == 302
+
+
 def test_s38_nobody_learns_which_accounts_there_are() -> None:
     User.objects.create_superuser("owner", password=PASSWORD)
     known, unknown = (_login(name, "wrong", "192.0.2.7") for name in ("owner", "nobody"))
