@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +28,7 @@ from routing.drafts import DraftError
 from routing.history import UnknownRevisionError
 from routing.loader import compile_tables
 from routing.models_drafts import OPEN, Draft
-from routing.past import tables_at
+from routing.past import Sought, tables_at
 from routing.recent import facts_of
 from routing.revisions import latest
 from routing.snapshot import ApiKey, Snapshot
@@ -105,7 +105,7 @@ def answered(asked: Asked, vault: Vault, running: Running | None, sight: Sight =
         snapshot, live = _drafted(asked.draft, notes), None
     else:
         number = _revision(asked.revision, row)
-        snapshot, live = _configuration(number, vault, running, notes)
+        snapshot, live = _configuration(number, _sought(asked.key, row) or Sought(), (vault, running), notes)
     try:
         question = _question(asked, row, snapshot)
     except GatewayError as error:
@@ -139,7 +139,7 @@ def configured(key: str, vault: Vault) -> tuple[Snapshot, ApiKey | None]:
     """The configuration as the tables have it, and the key that a prefix or an id means; None: none was
     named. Blocks. Raises AskingError and DatabaseError."""
     snapshot = compile_tables(read_tables(), vault)
-    return snapshot, _key(key, None, snapshot)
+    return snapshot, _key(_sought(key, None), snapshot.keys.values())
 
 
 def _row(request_id: str, sight: Sight) -> RequestEntry | None:
@@ -164,16 +164,17 @@ def _revision(word: str, row: RequestEntry | None) -> int | None:
 
 
 def _configuration(
-    number: int | None, vault: Vault, running: Running | None, notes: list[str]
+    number: int | None, sought: Sought, means: tuple[Vault, Running | None], notes: list[str]
 ) -> tuple[Snapshot, Running | None]:
-    """The snapshot, and what is known of its state at this moment."""
+    """The snapshot, and what is known of its state at this moment. One of the past has no keys but these."""
+    vault, running = means
     if running is not None and number in (None, running.snapshot().revision):
         return running.snapshot(), running
     if number is None or number == latest():
         notes.append(_NOT_LIVE)
         return compile_tables(read_tables(), vault), None
     try:
-        tables = tables_at(number, vault)
+        tables = tables_at(number, vault, sought)
     except UnknownRevisionError as error:
         raise AskingError(str(error)) from None
     notes.append(
@@ -197,7 +198,7 @@ def _drafted(word: str, notes: list[str]) -> Snapshot:
 
 def _question(asked: Asked, row: RequestEntry | None, snapshot: Snapshot) -> Question:
     dialect = _dialect(asked.surface or (row.surface if row else ""))
-    key = _key(asked.key, row, snapshot)
+    key = _key(_sought(asked.key, row), snapshot.keys.values())
     body = _body(asked)
     if body is not None:
         return Question(dialect, dialect.facts(body), key, body)
@@ -241,10 +242,10 @@ def _dialect(surface: str) -> Dialect:
     return found
 
 
-def _key(word: str, row: RequestEntry | None, snapshot: Snapshot) -> ApiKey | None:
-    if not word and row is None:
+def _key(sought: Sought | None, keys: Iterable[ApiKey]) -> ApiKey | None:
+    if sought is None:
         return None
-    found = list(_keys(word.strip(), row, snapshot.keys))
+    found = [key for key in keys if sought.fits(key)]
     if len(found) > 1:
         ids = ", ".join(str(key.id) for key in found)
         raise AskingError(f"Several keys begin so: name one by its id ({ids}).")
@@ -256,14 +257,15 @@ def _key(word: str, row: RequestEntry | None, snapshot: Snapshot) -> ApiKey | No
     return found[0]
 
 
-def _keys(word: str, row: RequestEntry | None, keys: Mapping[bytes, ApiKey]) -> list[ApiKey]:
-    if not word and row is not None:
-        return [key for key in keys.values() if key.id == row.key_id]
+def _sought(word: str, row: RequestEntry | None) -> Sought | None:
+    """The keys that a word means, or a request's own where nothing was said; None: a question of no key."""
+    if not word:
+        return None if row is None else Sought(ids=(row.key_id,))
+    word = word.strip()
     if word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS:
-        return [key for key in keys.values() if key.id == int(word)]
+        return Sought(ids=(int(word),))
     # Whoever pastes a whole key means its row.
-    prefix = display_prefix(word)
-    return [key for key in keys.values() if key.prefix in (word, prefix)]
+    return Sought(prefixes=(word, display_prefix(word)))
 
 
 def _spent(budget: Budget, start: datetime) -> int:

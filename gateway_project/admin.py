@@ -28,6 +28,12 @@ class TeamMemberInline(TabularInline):
     model = TeamMember
     autocomplete_fields = ("team",)
     extra = 0
+    # Each row's field asks for the name of its choice.
+    per_page = 30
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With what each row is called by."""
+        return super().get_queryset(request).select_related("user", "team")
 
 
 class IdentityInline(TabularInline):

@@ -149,13 +149,13 @@ def _marks() -> dict[Place, str]:
     return {Place("credential", pk): mark(sealed) for pk, sealed in rows}
 
 
-def state_at(number: int) -> State:
-    """The state as of a revision. Raises UnknownRevisionError."""
+def state_at(number: int, only: Q | None = None) -> State:
+    """The state as of a revision; `only`: of these versions. Raises UnknownRevisionError."""
     first: int | None = RowVersion.objects.aggregate(first=Min("since"))["first"]
     if first is None or number < first or not Revision.objects.filter(number=number).exists():
         raise UnknownRevisionError(f"No state is recorded for revision {number}.")
     versions = RowVersion.objects.filter(Q(until=None) | Q(until__gt=number), since__lte=number)
-    return _state(versions)
+    return _state(versions if only is None else versions.filter(only))
 
 
 def before_and_after(number: int) -> tuple[State, State]:

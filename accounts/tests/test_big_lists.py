@@ -173,3 +173,13 @@ def test_filters_of_hits_offer_what_one_reads(root: Client) -> None:
     chosen = root.get(f"/admin/routing/semanticevent/?team={old}")
     assert {row.team for row in chosen.context["cl"].result_list} == {old}
     assert teams[75].name in chosen.content.decode()
+
+
+def test_the_teams_of_a_user_come_by_the_page(root: Client) -> None:
+    user = User.objects.create(username="manager", is_staff=True)
+    teams = Team.objects.bulk_create(Team(name=f"team-{n:03d}") for n in range(75))
+    TeamMember.objects.bulk_create(TeamMember(user=user, team=team) for team in teams[:31])
+    few = asked(root, f"auth/user/{user.pk}/change/")
+    TeamMember.objects.bulk_create(TeamMember(user=user, team=team) for team in teams[31:])
+    assert len(asked(root, f"auth/user/{user.pk}/change/")) <= len(few) + 1
+    assert len([sql for sql in few if "accounts_team" in sql]) < 45
