@@ -21,7 +21,7 @@ from routing.history import Place, UnknownRevisionError, before_and_after, prese
 from routing.loader import compile_tables
 from routing.models import OwnedObject, Route, Target
 from routing.models_history import RowVersion
-from routing.past import Sought, rows_at, tables_at
+from routing.past import rows_at, tables_at
 from routing.revisions import latest, publish
 from routing.rewind import RewindError, restore, undo
 from routing.tables import Tables, read_tables
@@ -226,38 +226,6 @@ def test_a_look_at_an_old_state_is_what_was_loaded_then(begun: Route) -> None:
     assert SECRET not in str(compile_tables(seen, vault()).providers)
     assert export(rows_at(number)) == exported
     assert latest() == number + 1
-
-
-def test_a_column_that_is_younger_has_its_default(begun: Route) -> None:
-    version = RowVersion.objects.get(table="route", until=None)
-    younger = ("late_fallback", "enabled", "losses")
-    version.values = {name: value for name, value in (version.values or {}).items() if name not in younger}
-    version.save()
-    number = latest()
-    saved()
-    [row] = tables_at(number, vault()).routes
-    assert row == read_tables().routes[0]
-
-
-def test_of_ten_thousand_keys_those_that_are_sought_are_read(begun: Route) -> None:
-    team = Team.objects.get()
-    mine, twin, other = (
-        ApiKey.objects.create(team=team, prefix=prefix, digest=f"{n:064x}")
-        for n, prefix in enumerate(("gw-mine", "gw-mine", "gw-other"))
-    )
-    number = saved()
-    ApiKey.objects.all().delete()
-    saved()
-
-    def read(sought: Sought | None) -> set[int]:
-        seen = tables_at(number, vault(), sought)
-        assert len(seen.routes) == len(seen.targets) == 1
-        return {row[0] for row in seen.keys}
-
-    assert {mine.pk, twin.pk, other.pk} < read(None)
-    assert read(Sought(prefixes=("gw-mine", "x"))) == {mine.pk, twin.pk}
-    assert read(Sought(ids=(other.pk,))) == {other.pk}
-    assert read(Sought(prefixes=("gw-\0", "'"))) == read(Sought()) == set()
 
 
 def _in_order(rows: object) -> object:
