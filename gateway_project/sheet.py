@@ -15,6 +15,8 @@ def first_sheet(config: Config, outcome: Outcome) -> str:
     model = outcome.model or "MODEL"
     lines = ["", f"The gateway is on {url}", ""]
     password = outcome.password or "as LLM_GATEWAY_ADMIN_PASSWORD says"
+    if config.oidc is not None and config.oidc.only:
+        password += " (opens nothing while LLM_GATEWAY_OIDC_ONLY is set)"
     lines += [f"  Admin        {url}/admin/", f"  User         {ADMIN}", f"  Password     {password}"]
     if outcome.key is not None:
         lines += [

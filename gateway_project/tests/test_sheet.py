@@ -61,6 +61,14 @@ def test_what_the_operator_chose_is_not_repeated(tmp_path: Path) -> None:
     assert "sandbox" not in text
 
 
+def test_of_a_password_that_opens_nothing_it_is_said(tmp_path: Path) -> None:
+    names = {"ISSUER": "https://id.example.com", "CLIENT_ID": "gateway", "ROLES": "crew=owner"}
+    values = {f"OIDC_{name}": text for name, text in names.items()} | {"PUBLIC_URL": "https://g.example.com"}
+    assert "OIDC_ONLY" not in sheet(tmp_path, MADE, **values)
+    text = sheet(tmp_path, MADE, OIDC_ONLY="true", **values)
+    assert "made-up-word (opens nothing while LLM_GATEWAY_OIDC_ONLY is set)" in text
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
