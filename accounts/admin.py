@@ -34,6 +34,8 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9._:/-]+")
 class TeamAdmin(ModelAdmin):
     """Teams with how many keys and routes they have."""
 
+    when_empty = "Keys, budgets and routes of one's own belong to teams: add one, and then its first key."
+
     list_display = ("name", "active_keys", "route_count", "created")
     search_fields = ("name",)
     # Django forgets the table's own where sums are added.
@@ -112,6 +114,8 @@ class StateFilter(admin.SimpleListFilter):
 
 class ApiKeyAdmin(ModelAdmin):
     """Keys: issued once, revoked, never deleted, because what they did stays on record."""
+
+    when_empty = "Clients call with a key of a team. It is shown once, when it is issued."
 
     form = ApiKeyForm
     list_display: tuple[str, ...] = ("shown", "label", "team", "state", "models", "expires_at", "created")

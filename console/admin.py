@@ -23,6 +23,8 @@ __all__ = ("AuditEntryAdmin", "CaptureAdmin", "ManagementTokenAdmin")
 class ManagementTokenAdmin(BoundedLookups):
     """Tokens with whose they are and when they were last used."""
 
+    when_empty = "Programs use the management API with a token: manage.py tokens issue makes one."
+
     list_display = (
         "shown",
         "user",

@@ -35,6 +35,8 @@ class AuthorFilter(Typed):
 class AuditEntryAdmin(CsvExport):
     """Entries, newest first."""
 
+    when_empty = "Who changed what is written here, whichever way it was changed."
+
     list_display = ("at", "author", "way", "action", "object", "reason", "part_of")
     list_filter = ("via", "action", "at", AuthorFilter)
     sortable_by = ("at",)

@@ -22,6 +22,8 @@ from providers.crypto import VaultError
 class CaptureAdmin(TeamScoped, BoundedLookups):
     """What was said and answered, to read and to forget."""
 
+    when_empty = "No team has prompts kept. A team's page says whether its own are, and for how long."
+
     list_display = ("request_id", "at", "team_name", "surface", "status", "cached", "cut")
     list_filter = ("at", "surface", "cached")
     search_fields = ("request_id__exact",)

@@ -51,6 +51,8 @@ class CredentialInline(TabularInline):
 class ProviderAdmin(ModelAdmin):
     """Providers with their credentials."""
 
+    when_empty = "A provider is a place that answers calls. Choose a preset, enter its key, and test it."
+
     form = ProviderForm
     inlines = (CredentialInline,)
     list_display: tuple[str, ...] = (
@@ -249,6 +251,8 @@ def _free(name: str) -> str:
 
 class CatalogueModelAdmin(ModelAdmin):
     """The catalogue. An edit is kept when the price list is updated."""
+
+    when_empty = "The catalogue says what models hold, can do and cost. A start fills it from the price list."
 
     list_display = (
         "name",

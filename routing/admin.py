@@ -192,6 +192,11 @@ _WAYS: tuple[Any, ...] = (
 class RouteAdmin(PurgesCache, Published, CsvExport):
     """Routes with their targets."""
 
+    when_empty = (
+        "A route takes calls for a model, or for all that begin alike (gpt-*), to one or several "
+        "providers. Without one every call is a 404."
+    )
+
     form = RouteForm
     inlines = (TargetInline,)
     list_display = ("pattern", "name", "team_name", "priority", "goes_to", "losses", "state")
@@ -292,6 +297,8 @@ admin.site.register(OwnedObject, OwnedObjectAdmin)
 @admin.register(TranslationLoss)
 class TranslationLossAdmin(CsvExport):
     """What clients sent and could not travel, to read: the sums on top, the days below."""
+
+    when_empty = "Nothing that clients sent was lost on the way to a provider."
 
     list_display = ("day", "route", "model", "field", "surface", "provider", "became", "count", "last_seen")
     list_filter = (

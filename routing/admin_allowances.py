@@ -89,6 +89,11 @@ class LimitForm(forms.ModelForm):
 class LimitAdmin(AllowanceAdmin):
     """Limits: so many requests or tokens in a window of time, or requests at once."""
 
+    when_empty = (
+        "Nobody is held up: so many requests or tokens in a window, or requests at once, of everybody, a "
+        "team or a key."
+    )
+
     form = LimitForm
     list_display = ("__str__", "owner", "kind", "amount", "per", "model", "provider", "state")
     csv_fields: tuple[str, ...] = ("whose", "kind", "amount", "per", "model", "provider", "enabled")
@@ -107,6 +112,11 @@ class LimitAdmin(AllowanceAdmin):
 
 class BudgetAdmin(AllowanceAdmin):
     """Budgets: so much money or so many tokens in a period of the calendar."""
+
+    when_empty = (
+        "Nobody's spending is bounded: so much money or so many tokens in a period, of everybody, a team "
+        "or a key."
+    )
 
     list_display = ("__str__", "owner", "unit", "amount", "period", "hard", "state")
     csv_fields: tuple[str, ...] = ("whose", "unit", "amount", "period", "hard", "webhook_url", "enabled")

@@ -18,6 +18,10 @@ from routing.revisions import hold
 class CachePurgeAdmin(Published, CsvExport):
     """What was purged, when and by whom. A purge is added, and never changed or taken back."""
 
+    when_empty = (
+        "Nothing was purged. A purge lets nobody have what was kept before it, of a team, a route, or of all."
+    )
+
     is_edit = False
 
     list_display = ("id", "what", "created", "author")

@@ -51,6 +51,11 @@ class DraftForm(forms.ModelForm):
 class DraftAdmin(BoundedLookups):
     """Drafts. A page of one is no form: its changes are made on the pages of what is changed."""
 
+    when_empty = (
+        "A draft gathers changes that steer nothing until they are published together. Forms have a "
+        "button that begins one."
+    )
+
     form = DraftForm
     list_display = ("name", "state", "awaits", "author", "objects_", "changed", "base", "revision")
     list_filter = ("state", "author")

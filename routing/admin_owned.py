@@ -19,6 +19,10 @@ class OwnedObjectAdmin(TeamScoped, CsvExport):
     """To read. To delete a row deletes nothing at the provider: nobody can ask for it by the gateway any
     more. That is for what was deleted elsewhere, and for a team that is to go."""
 
+    when_empty = (
+        "No team has a file or a batch at a provider. Clients make them with /v1/files and /v1/batches."
+    )
+
     list_display = ("upstream_id", "kind", "filename", "size", "provider", "team", "key", "created", "until")
     list_display_links = None
     list_filter = (

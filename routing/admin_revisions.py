@@ -30,6 +30,8 @@ from routing.row_names import name
 class RevisionAdmin(BoundedLookups):
     """Revisions to read and to go back to: nobody adds, changes or deletes one."""
 
+    when_empty = "Whatever steers traffic and is saved becomes a numbered revision, which can be taken back."
+
     list_display = ("number", "created", "author", "approved_by", "reason")
     list_filter = ("author", "created")
     search_fields = ("reason", "author")

@@ -76,6 +76,11 @@ class SemanticEventAdmin(TeamScoped, Published, CsvExport):
     """Hits and would-be hits. Their questions, where a route has them written down, only for those who may
     read them."""
 
+    when_empty = (
+        "No question was answered, or would have been, by the answer to one that is like it. A route's "
+        'tab "Like questions" turns that on.'
+    )
+
     is_edit = False
     team_column = "team"
     list_display = ("at", "team_name", "route_name", "model", "became", "likeness", "answer")

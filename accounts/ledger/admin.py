@@ -113,6 +113,10 @@ class AttemptInline(_ReadOnly, TabularInline):
 class RequestAdmin(_Ledger):
     """Requests, newest first."""
 
+    when_empty = (
+        "Every call that is let in stands here some seconds after it ended. The playground makes one."
+    )
+
     list_display = (
         "when",
         "team",
@@ -252,6 +256,8 @@ class RequestAdmin(_Ledger):
 
 class UsageDayAdmin(_Ledger):
     """Sums of days."""
+
+    when_empty = "Calls are added up here, day by day, as they end."
 
     fields = (*KEY, *SUMS)
     list_display = (

@@ -9,9 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts.models import ApiKey, Team
 from accounts.sheets import inert
@@ -247,3 +249,21 @@ def test_the_list_of_many_routes_asks_as_often_as_that_of_few(
         make_route(f"m{number}", provider, provider)
     with django_assert_max_num_queries(14):
         owner.get(page("routing_route_changelist"))
+
+
+def test_an_empty_list_says_what_would_be_there_and_a_filter_that_it_hides(owner: Client) -> None:
+    """Each page that has a list, so that a new one is not forgotten."""
+    ours = ("providers", "routing", "accounts")
+    pages = {model: each for model, each in admin.site._registry.items() if model._meta.app_label in ours}
+    assert len(pages) > 15
+    for model, each in pages.items():
+        model._default_manager.all().delete()
+        shown = owner.get(page(f"{model._meta.app_label}_{model._meta.model_name}_changelist"))
+        words = getattr(each, "when_empty", "")
+        assert words, model
+        assert escape(words) in shown.content.decode(), model
+        assert f"No {model._meta.verbose_name} so far" in shown.content.decode(), model
+    make_route("gpt-*")
+    hidden = owner.get(page("routing_route_changelist"), {"q": "nosuch"}).content.decode()
+    assert "No route is as the search and the filters say." in hidden
+    assert "Reset filters" in hidden
