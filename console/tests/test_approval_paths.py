@@ -149,6 +149,20 @@ def test_by_each_path(second: User, name: str, path: str) -> None:
     assert KINDS[name].done()
 
 
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.address != "keys"])
+def test_by_rows_within_a_draft(client: Client, second: User, name: str) -> None:
+    kind, headers = KINDS[name], bearer(User.objects.create_superuser("root"))
+    address = f"{kind.address}/{kind.row().pk}?draft=spring"
+    assert ask(client, "PATCH", address, {**headers, "if-match": "*"}, kind.to).status_code == 200
+    draft = Draft.objects.get()
+    tag = f'"{seen(draft).print_}"'
+    said = ask(client, "POST", f"drafts/{draft.pk}/publish", {**headers, "if-match": tag})
+    assert said.status_code == 202, said.content
+    assert not kind.done()
+    approved(waiting(), "root", second)
+    assert kind.done()
+
+
 @pytest.mark.parametrize("name", sorted(KINDS.keys() - _NO_DOCUMENT))
 def test_by_command_in_somebodys_name(second: User, name: str, tmp_path: Path) -> None:
     by_command(name, User.objects.create_superuser("root"), tmp_path)

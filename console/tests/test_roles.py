@@ -93,6 +93,8 @@ TABLES: dict[str, tuple[frozenset[str], ...]] = {
 CHOSEN: dict[tuple[str, str], frozenset[str]] = {
     ("providers.provider", "enable"): OPERATING,
     ("providers.provider", "disable"): OPERATING,
+    ("providers.provider", "drain"): OPERATING,
+    ("providers.provider", "end_drain"): OPERATING,
     ("providers.cataloguemodel", "follow_price_list"): OPERATING,
     ("routing.route", "enable"): OPERATING,
     ("routing.route", "disable"): OPERATING,
