@@ -222,12 +222,12 @@ def test_others_write_while_days_are_folded() -> None:
     threads = [threading.Thread(target=process, args=(turn,)) for turn in range(3)]
     for thread in threads:
         thread.start()
-    for turn in itertools.count():
+    turn = 0
+    while any(thread.is_alive() for thread in threads):
         # A day more each time; and those that are there anew.
         fold_next(min(LATER, DAY + timedelta(days=turn // 4)))
         fold_again()
-        if not any(thread.is_alive() for thread in threads):
-            break
+        turn += 1
     for thread in threads:
         thread.join()
     assert failed == []
