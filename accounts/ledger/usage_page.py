@@ -56,9 +56,10 @@ def _only(wanted: Asked, rows: QuerySet[UsageDay]) -> Iterator[tuple[str, str, s
     """What is filtered by: which group, the name of the chosen one, and this page without it."""
     for name, value in wanted.only.items():
         column, named = GROUPS[name]
-        found = wanted.of(rows).order_by().values_list(named, flat=True).first() if named != column else value
+        # Any row: the first one would be looked for by id, through all that others have.
+        names = wanted.of(rows).order_by().values_list(named, flat=True)[:1] if named != column else [value]
         left = {each: said for each, said in wanted.query.items() if each != name}
-        yield name, str(found or value), "?" + urlencode(left)
+        yield name, str(next(iter(names), "") or value), "?" + urlencode(left)
 
 
 def _requests(wanted: Asked) -> str:

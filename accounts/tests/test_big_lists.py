@@ -183,3 +183,10 @@ def test_the_teams_of_a_user_come_by_the_page(root: Client) -> None:
     TeamMember.objects.bulk_create(TeamMember(user=user, team=team) for team in teams[31:])
     assert len(asked(root, f"auth/user/{user.pk}/change/")) <= len(few) + 1
     assert len([sql for sql in few if "accounts_team" in sql]) < 45
+
+
+@pytest.mark.parametrize("only", ["team=1", "key=1", "team=99"])
+def test_the_name_of_what_usage_is_of_is_any_rows(root: Client, only: str) -> None:
+    said = asked(root, f"accounts/usageday/usage/?{only}")
+    (named,) = [sql for sql in said if "LIMIT 1" in sql and "accounts_usageday" in sql and "SUM" not in sql]
+    assert "ORDER BY" not in named
