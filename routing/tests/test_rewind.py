@@ -312,7 +312,10 @@ def test_a_file_with_the_secret_brings_it_back_into_use(moved: Provider, tmp_pat
     with pytest.raises(CommandError, match="entered for another address"):
         call_command("config", "apply", str(path))
     path.write_text(enabled % f", secret: {SECRET}")
-    call_command("config", "apply", str(path))
+    # Somebody's taking back has disabled it, and no file takes that back unasked.
+    with pytest.raises(CommandError, match="credential default: enabled, by ivan"):
+        call_command("config", "apply", str(path))
+    call_command("config", "apply", str(path), overwrite=True)
     assert Credential.objects.get().enabled
 
 

@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from routing.history import UnknownRevisionError
 from routing.impact_words import sections
 from routing.imports.formats import FORMATS, IMPORTED, import_file
 from routing.imports.reading import MAX_BYTES
+from routing.overwritten import APPLIED, overwritten
 from routing.past import rows_at
 from routing.rehearsal import Preview, preview, rehearsed
 from routing.revisions import describe
@@ -71,6 +72,14 @@ class Command(BaseCommand):
             metavar="NAME",
             help="into the draft of this name; nothing is published",
         )
+        applying.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="also where it takes back what somebody has edited since, which is refused otherwise",
+        )
+        applying.add_argument(
+            "--yes", action="store_true", help="do not ask; on a terminal the changes are shown first"
+        )
         _add_dry_run(applying)
         _add_as(applying)
         exporting = actions.add_parser(
@@ -106,7 +115,7 @@ class Command(BaseCommand):
         if action == "apply" and options["draft"]:
             self._draft(options["draft"], self._applying(options["file"], ways.author), ways)
         elif action == "apply":
-            self._change(self._applying(options["file"], ways.author), ways)
+            self._apply(options, ways)
         else:
             how = restore if action == "restore" else undo
             # Whoever runs commands runs the machine, and its network.
@@ -133,6 +142,15 @@ class Command(BaseCommand):
             self.stderr.write(f"Written to {path}; nothing is applied. Next: config apply --dry-run {path}")
         else:
             self.stdout.write(text, ending="")
+
+    def _apply(self, options: dict[str, Any], ways: Ways) -> None:
+        change = self._applying(options["file"], ways.author)
+        asks = not (ways.dry or ways.json or options["yes"] or options["file"] == "-")
+        if asks and sys.stdin.isatty():
+            self._change(_telling(change), Ways(dry=True, impact=False, json=False))
+            if input("Apply? [y/N] ").strip().lower() not in ("y", "yes"):
+                raise CommandError("Nothing was changed.")
+        self._change(_telling(change) if ways.dry or options["overwrite"] else _sparing(change), ways)
 
     def _change(self, change: Callable[[], Outcome | Rewound], ways: Ways) -> None:
         try:
@@ -174,7 +192,7 @@ class Command(BaseCommand):
 
         def change() -> Outcome:
             with _told_of(name):
-                return apply(document, means, author=author, reason=f"config apply {label}")
+                return apply(document, means, author=author, reason=f"{APPLIED}{label}")
 
         return change
 
@@ -203,6 +221,32 @@ class Command(BaseCommand):
             self.stdout.write(f"{len(outcome.changes)} changes; nothing was written (--dry-run).")
         else:
             self.stdout.write(f"{len(outcome.changes)} changes, published as revision {outcome.revision}.")
+
+
+def _sparing(change: Callable[[], Outcome]) -> Callable[[], Outcome]:
+    """Applies where nothing that somebody has edited by hand is written over."""
+
+    def spared() -> Outcome:
+        with transaction.atomic():
+            outcome = change()
+            lost = overwritten(outcome.revision) if outcome.revision is not None else []
+            if lost:
+                hint = "Take it into the file, or say --overwrite. Nothing was changed."
+                raise CommandError("\n".join(["It would write over what was edited:", *lost, hint]))
+        return outcome
+
+    return spared
+
+
+def _telling(change: Callable[[], Outcome]) -> Callable[[], Outcome]:
+    """Applies, and notes what it writes over."""
+
+    def told() -> Outcome:
+        outcome = change()
+        lost = overwritten(outcome.revision) if outcome.revision is not None else []
+        return replace(outcome, notes=[*outcome.notes, *(f"Writes over an edit: {line}" for line in lost)])
+
+    return told
 
 
 @contextmanager
