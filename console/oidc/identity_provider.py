@@ -129,13 +129,18 @@ class IdentityProvider:
         self._failed = None
         return found
 
+    def _is_safe(self, url: object) -> bool:
+        """As settings say it; and a provider elsewhere has no endpoint on this machine in the clear."""
+        plain = self.settings.issuer.startswith("http://")
+        return is_safe_url(url) and (plain or str(url).startswith("https://"))
+
     def _read_metadata(self, document: Mapping[str, Any]) -> Metadata:
         # Another issuer is another provider, whose tokens would be taken for this one's.
         if document.get("issuer") != self.settings.issuer:
             raise UnavailableError("identity provider: its discovery document is of another issuer")
         names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
         endpoints = [str(document.get(name, "")) for name in names]
-        if not all(map(is_safe_url, endpoints)):
+        if not all(map(self._is_safe, endpoints)):
             raise UnavailableError("identity provider: an endpoint is missing or not HTTPS")
         end = document.get("end_session_endpoint")
         ways = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
@@ -146,5 +151,5 @@ class IdentityProvider:
             basic=not isinstance(ways, list) or "client_secret_basic" in ways,
             names_itself=document.get("authorization_response_iss_parameter_supported") is True,
             # It is no part of signing in, which goes on without it.
-            end_session=str(end) if is_safe_url(end) else "",
+            end_session=str(end) if self._is_safe(end) else "",
         )

@@ -369,6 +369,23 @@ def test_s58_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, cl
         assert idp.asked[DISCOVERY] == 0
 
 
+def test_s58_over_tls_nothing_goes_to_this_machine_in_the_clear(
+    tmp_path: Path, clock: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    with a_fake_idp(tmp_path) as idp:
+        for name in ("token_endpoint", "jwks_uri", "authorization_endpoint"):
+            idp.document = {name: "http://127.0.0.1:1/"}
+            with signing_on(idp, clock):
+                client = Client()
+                refused(client, client.get(START), 503)
+        idp.document = {"end_session_endpoint": "http://127.0.0.1:1/"}
+        with signing_on(idp, clock, logout=True) as provider:
+            assert provider.metadata().end_session == ""
+            away = Client().get(START)
+            assert away.headers["location"].startswith(f"https://127.0.0.1:{idp.port}/authorize?")
+
+
 def test_s58_a_wrong_client_secret_is_told_to_nobody(idp: FakeIdp, clock: Hands) -> None:
     with signing_on(idp, clock, secret="hunter2hunter2"):
         client = Client()
