@@ -53,7 +53,7 @@ class PublishedProviderAdmin(ProviderAdmin, Published, CsvExport):
     """Providers, published."""
 
     inlines = (UsedCredentialInline,)
-    list_display = (*ProviderAdmin.list_display, "health", "last_used")
+    list_display = (*ProviderAdmin.list_display, "last_used")
     actions = (*ProviderAdmin.actions, "drain", "end_drain")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
@@ -61,19 +61,29 @@ class PublishedProviderAdmin(ProviderAdmin, Published, CsvExport):
         return providers_with_use(super().get_queryset(request).annotate(drained=Exists(drains)))
 
     @display(
-        description="Now",
-        label={"well": "success", "recovering": "warning", "failing": "danger", "drained": "warning"},
+        description="State",
+        label={
+            "ready": "success",
+            "drained": "warning",
+            "recovering": "warning",
+            "needs a credential": "warning",
+            "failing": "danger",
+            "disabled": "danger",
+            "unknown kind": "danger",
+        },
     )
-    def health(self, obj: Any) -> str:
-        """By its breakers, as the process that serves this page knows them."""
+    def state(self, obj: Any) -> str:
+        """What is configured; and of one that is ready how it does, by its breakers as the process that
+        serves this page knows them."""
+        configured: str = super().state(obj)
+        if configured != "ready":
+            return configured
         if obj.drained:
             return "drained"
-        if obj.breaker_mode == "open":
-            return "failing"
         states = {each.state for each in breakers(obj.name)}
-        if "open" in states:
+        if "open" in states or obj.breaker_mode == "open":
             return "failing"
-        return "recovering" if "half_open" in states else "well" if states else "no calls yet"
+        return "recovering" if "half_open" in states else "ready"
 
     def has_drain_permission(self, request: HttpRequest) -> bool:
         """For Django, which asks before it offers the actions."""
@@ -103,7 +113,7 @@ class PublishedProviderAdmin(ProviderAdmin, Published, CsvExport):
             count = sum(change(row, user.get_username()) for row in queryset)
         self.message_user(request, f"{count} changed.", messages.SUCCESS)
 
-    @admin.display(description="Secret last used", empty_value="-")
+    @admin.display(description="Secret used", empty_value="-")
     def last_used(self, obj: Any) -> str | None:
         """Empty where it has none."""
         return moment(obj.last_used) if obj.last_used is not None or obj.usable else None

@@ -76,26 +76,29 @@ def test_they_are_overridden_and_adjusted(owner: Client, mode: str) -> None:
 def health(client: Client) -> dict[str, str]:
     """What the list says of each provider."""
     listed = client.get(page("providers_provider_changelist")).context["cl"]
-    return {row.name: listed.model_admin.health(row) for row in listed.result_list}
+    return {row.name: listed.model_admin.state(row) for row in listed.result_list}
 
 
 def test_the_list_tells_who_is_not_well(owner: Client, live: LiveState) -> None:
     make_provider("openai")
     make_provider("anthropic")
-    assert health(owner) == {"anthropic": "no calls yet", "openai": "no calls yet"}
+    assert health(owner) == {"anthropic": "ready", "openai": "ready"}
     fail(live, 1, "gpt-4o-mini")
-    assert health(owner)["openai"] == "well"
+    assert health(owner)["openai"] == "ready"
     fail(live, 5)
     assert health(owner)["openai"] == "failing"
     Row.objects.filter(name="anthropic").update(breaker_mode="open")
     assert health(owner)["anthropic"] == "failing"
+    # What is not to be asked does not fail.
+    Row.objects.update(enabled=False)
+    assert health(owner) == {"anthropic": "disabled", "openai": "disabled"}
 
 
 def test_several_are_drained_at_once_and_undrained(owner: Client) -> None:
     first, second, third = (make_provider(name) for name in ("openai", "anthropic", "ollama"))
     listed = "providers_provider_changelist"
     act(owner, listed, "drain", first.pk, second.pk)
-    assert health(owner) == {"anthropic": "drained", "ollama": "no calls yet", "openai": "drained"}
+    assert health(owner) == {"anthropic": "drained", "ollama": "ready", "openai": "drained"}
     assert {row.provider for row in standing()} == {first, second}
     act(owner, listed, "end_drain", second.pk, third.pk)
     assert [row.provider for row in standing()] == [first]
