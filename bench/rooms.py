@@ -28,14 +28,16 @@ from bench.processes import Cores, Server, free_port, pinned
 
 # The first row that fits a frame's file names its room; the order of the rooms is the order of the report.
 _ROOMS: tuple[tuple[str, str], ...] = (
+    ("ledger", r"accounts/ledger/|pipeline/ledger"),
     ("authentication", r"apiv1/auth|accounts/"),
     ("door", r"apiv1/|gateway_project/asgi"),
-    ("plan", r"routing/|pipeline/failover"),
+    ("plan", r"routing/|pipeline/(?:failover|errand|matching|live|breaker|slots)"),
+    ("policies", r"pipeline/(?:purse|reservation|prices|limit_|stores|memory|cache|keeper|fanout|homes)"),
     ("relay", r"pipeline/relay"),
     ("upstream", r"pipeline/(?:upstream|request|answer)\.py|providers/kinds"),
     ("transport", r"providers/"),
-    ("metrics", r"pipeline/metrics"),
-    ("log", r"pipeline/requestlog|gateway_project/logs"),
+    ("metrics", r"pipeline/(?:metrics|genai_metrics|children)|prometheus_client/"),
+    ("log", r"pipeline/requestlog|gateway_project/(?:logs|log_sink|line_log)"),
     ("close", r"pipeline/"),
     ("dialect", r"dialects/"),
     ("server", r"gateway_project/|uvicorn/|daphne/|twisted/"),
@@ -45,10 +47,7 @@ _KNOWN = tuple((room, re.compile(rf"\((?:.*/)?(?:{files})")) for room, files in 
 _LOOP = re.compile(r"\((?:.*/)?(?:asyncio/runners|asyncio/base_events|twisted/internet/asyncioreactor)\.py")
 _OTHER = "event loop and reads"
 # A helper thread that waits for work, which py-spy cannot tell from one that has some.
-_WAITS = re.compile(
-    r"(?:wait \(threading|_worker \(concurrent/futures/thread|"
-    r"_write_on \((?:.*/)?gateway_project/line_log)\.py"
-)
+_WAITS = re.compile(r"(?:wait \(threading|_worker \(concurrent/futures/thread)\.py")
 _SPY = Path(sys.executable).parent / "py-spy"
 _RATE = 397  # samples a second: no divisor of anything that ticks
 _STREAMS = 256
