@@ -157,6 +157,8 @@ class Door:
             if stream.broken:
                 # A reply without an end: the server breaks the connection, which is all that can be told.
                 return
+            # Whoever has the whole answer is in the books, whatever ends this process in the next moment.
+            stream.settle()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             # The client has all of it, and may go without disturbing what is still to be done.
             passage.end()
@@ -342,16 +344,15 @@ async def _write_whole(
     if not isinstance(body, bytes):
         raise TypeError("a whole body is bytes")
     head.append((b"content-length", b"%d" % len(body)))
-    try:
-        await send({"type": "http.response.start", "status": reply.status, "headers": head})
-        if linger is not None:
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            await linger()
-            body = b""
-        await send({"type": "http.response.body", "body": body})
-    finally:
-        if reply.call is not None:
-            reply.call.close()
+    if reply.call is not None:
+        # Whoever has the answer is in the books, whatever ends this process in the next moment.
+        reply.call.close()
+    await send({"type": "http.response.start", "status": reply.status, "headers": head})
+    if linger is not None:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await linger()
+        body = b""
+    await send({"type": "http.response.body", "body": body})
 
 
 def _too_large(limit: int) -> GatewayError:

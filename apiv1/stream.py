@@ -65,6 +65,10 @@ class Pieces:
                 raise StopAsyncIteration from None
             return self._failed(error)
 
+    def settle(self) -> None:
+        """Close the call of a body that has come to its end, before that end is told. Idempotent."""
+        self._call.close()
+
     async def aclose(self) -> None:
         """Give back what the call holds. Idempotent. Before the last piece it means: nobody reads on;
         where the route wants to know what the answer costs, it is read to its end all the same, beside

@@ -21,16 +21,12 @@ from soak.upstream import INPUT_TOKENS, OUTPUT_TOKENS
 _KINDS = [Ask(), Ask(stream=False), Ask(chunks=10, rate=50)] * 3 + [Ask(fault="cut", chunks=10)]
 # Until a dead process's calls are known to be nobody's, and the rest is carried.
 _SETTLED_SECONDS = 120.0
-# Workers, each at once and for good.
-_KILLED = 2
 Row = tuple[str, str, int, int]
 
 
 async def exactness(stage: Stage, size: Size) -> list[Figure]:
     """Calls go on while two workers are killed, Redis forgets all, and PostgreSQL is started anew. Each
-    answer that a client has is in the ledger once, as the provider counted it. A worker that is killed
-    between an answer's last byte and the line about it leaves one that is charged as reserved: it can be no
-    more than one, because nothing else is done in between."""
+    answer that a client has is in the ledger once, as the provider counted it."""
     assert stage.redis is not None  # noqa: S101 - the stage of this case has both
     assert stage.postgres is not None  # noqa: S101 - as above
     before = {row[0] for row in await _rows(stage)}
@@ -49,8 +45,6 @@ async def exactness(stage: Stage, size: Size) -> list[Figure]:
     rows = [row for row in await _rows(stage) if row[0] not in before]
     exact = {row[0] for row in rows if row[1:] == ("settled", INPUT_TOKENS, OUTPUT_TOKENS)}
     states = Counter(row[1] for row in rows)
-    orphaned = {row[0] for row in rows if row[1] == "orphaned"}
-    cut = answered & orphaned
     proof = await asyncio.to_thread(_proof, stage)
     return [
         must(
@@ -60,13 +54,7 @@ async def exactness(stage: Stage, size: Size) -> list[Figure]:
             len(answered - {row[0] for row in rows}),
             holds=took < _SETTLED_SECONDS,
         ),
-        must(
-            "L9",
-            "with other tokens than counted; of which charged as reserved, one for each worker at most",
-            f"0, or up to {_KILLED}",
-            f"{len(answered - exact)}; {len(cut)}",
-            holds=answered <= exact | cut and len(cut) <= _KILLED,
-        ),
+        must("L9", "with other tokens than counted", "0", len(answered - exact), holds=answered <= exact),
         must(
             "L9",
             "rows by state; still reserved",
