@@ -1,8 +1,9 @@
-"""What several tests of approval stand on, and several of single sign-on."""
+"""What several tests of approval stand on, several of single sign-on, and several of drafts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -12,8 +13,11 @@ from django.core.cache import cache
 from console.oidc.identity_provider import IdentityProvider
 from console.tests.risky import furnish
 from console.tests.signing_on import Hands, signing_on
+from console.tests.test_manage_access import bearer
+from routing.revisions import publish
 from routing.risks import GROUPS
 from tests.support.fake_idp import FakeIdp, a_fake_idp
+from tests.support.rows import make_provider, make_route
 
 
 @pytest.fixture
@@ -52,3 +56,12 @@ def clock() -> Hands:
 def on(idp: FakeIdp, clock: Hands) -> Iterator[IdentityProvider]:
     with signing_on(idp, clock) as provider:
         yield provider
+
+
+@pytest.fixture
+def root(db: None) -> dict[str, Any]:
+    """Headers of who may do everything, where one route is published."""
+    cache.clear()
+    make_route("gpt-*", make_provider("openai"))
+    publish("olga", "first")
+    return bearer(User.objects.create_superuser("root"))

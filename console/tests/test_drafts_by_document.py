@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
 
@@ -19,14 +17,6 @@ from routing.revisions import latest, publish
 from tests.support.rows import make_provider, make_route, make_staff
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def root() -> dict[str, Any]:
-    cache.clear()
-    make_route("gpt-*", make_provider("openai"))
-    publish("olga", "first")
-    return bearer(User.objects.create_superuser("root"))
 
 
 def test_a_document_becomes_a_draft_and_is_published_as_it_was_read(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.core.cache import cache
 from django.test import Client
 
 from console.tests.test_manage_access import ask, bearer
@@ -15,17 +13,9 @@ from routing.draft_ways import seen
 from routing.models import Route
 from routing.models_drafts import Draft
 from routing.revisions import latest, publish
-from tests.support.rows import make_provider, make_route, make_staff
+from tests.support.rows import make_provider, make_staff
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def root() -> dict[str, Any]:
-    cache.clear()
-    make_route("gpt-*", make_provider("openai"))
-    publish("olga", "first")
-    return bearer(User.objects.create_superuser("root"))
 
 
 def test_rows_of_one_draft_lead_to_each_other_and_steer_nothing(client: Client, root: dict[str, Any]) -> None:
